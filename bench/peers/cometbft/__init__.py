@@ -1,0 +1,1 @@
+"""CometBFT with its kvstore application: the peer of the network's figures."""

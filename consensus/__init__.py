@@ -1,0 +1,1 @@
+"""The protocol, pure: encoding, blocks, slots, Snowball, votes, proofs. Knows nothing of I/O."""

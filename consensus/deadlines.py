@@ -1,0 +1,64 @@
+"""When a rule may move without an event: the times that a machine wants to be woken at.
+
+Questions over the state only; `engine` asks them after each event.
+"""
+
+from consensus import polling, proposing, voting
+from consensus.ids import Now
+from consensus.standing import HELD, VALID, Machine, heartbeat_due_ms
+
+
+def next_wake_ms(machine: Machine, now: Now) -> int | None:
+    """The earliest monotonic time at which a rule may move without an event."""
+    if machine.halted or machine.standing.committing:
+        return None
+    times = [*_vote_times(machine), *_clock_times(machine, now), *_poll_times(machine)]
+    ahead = [time for time in times if time > now.monotonic_ms]
+    return min(ahead, default=None)
+
+
+def _poll_times(machine: Machine) -> list[int]:
+    standing = machine.standing
+    times = []
+    if standing.group is not None:
+        times.append(standing.group.deadline_ms)
+        if not standing.group.asked_again:
+            times.append(polling.again_ms(machine, standing.group))
+    elif standing.polling and not standing.settled:
+        times.append(standing.next_group_ms)
+    deadline = polling.settle_deadline_ms(machine)
+    if deadline is not None and not standing.settled:
+        times.append(deadline)
+    return times
+
+
+def _vote_times(machine: Machine) -> list[int]:
+    standing = machine.standing
+    timeout = machine.spec.parameters.vote_timeout_ms(standing.round)
+    starts = (standing.confirms_ms, standing.accepts_ms)
+    times = [start + timeout for start in starts if start is not None]
+    if any(own.height == standing.height for own in machine.record.own):
+        times.append(voting.resend_ms(machine))
+    waiting = [c for c in standing.candidates.values() if c.bodies_asked_ms >= 0]
+    pause = 2 * machine.spec.parameters.poll_timeout_ms
+    times += [c.bodies_asked_ms + pause for c in waiting if c.status == HELD]
+    return times
+
+
+def _clock_times(machine: Machine, now: Now) -> list[int]:
+    """Own turn, opening of proposals, reminders and heartbeat, all as monotonic times."""
+    standing = machine.standing
+    ahead = now.monotonic_ms - now.clock_ms
+    times = [
+        time + ahead for time in (machine.tip.due_ms, heartbeat_due_ms(machine)) if time is not None
+    ]
+    turn = proposing.own_turn_ms(machine)
+    if turn is not None and not (standing.building or standing.built_empty):
+        times.append(turn)
+    window = machine.spec.parameters.window_ms(standing.round)
+    for candidate in standing.candidates.values():
+        if candidate.round == standing.round and candidate.status in (HELD, VALID):
+            times.append(candidate.time_ms + ahead)
+            if standing.clock_ms is not None:
+                times.append(standing.clock_ms + candidate.rank * window)
+    return times

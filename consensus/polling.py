@@ -1,0 +1,226 @@
+"""Polls of one round: drawing, asking, answering, settling (protocol §6)."""
+
+from consensus.effects import CERT, POLL, Ask, Reply
+from consensus.encoding import encode
+from consensus.events import AnswerReceived, AskFailed, PollReceived
+from consensus.ids import BlockId, Now, Peer
+from consensus.polls import PollGroup, draw_poll
+from consensus.proposing import fetch_block, is_candidate, starting_preference
+from consensus.snowball import Snowball
+from consensus.standing import POLL_PAUSE_DIVISOR, POLL_ROUNDS_MAX, VALID, Machine
+
+
+def preference(machine: Machine, now: Now) -> BlockId | None:
+    """What this peer answers with at the height being decided, null if nothing."""
+    standing = machine.standing
+    valid = machine.record.valid_at(standing.height)
+    if valid is not None and is_candidate(machine, valid.block, now):
+        return valid.block
+    if standing.settled:
+        return standing.value
+    if standing.snowball is not None:
+        return standing.snowball.preference
+    start = starting_preference(machine, now)
+    return None if start is None else start.block.id
+
+
+# ---- settling -----------------------------------------------------------------------------------
+
+
+def advance_settling(machine: Machine, now: Now) -> None:
+    """Settle on the valid value, else by polls, else by time."""
+    standing = machine.standing
+    if standing.settled or not machine.weight:
+        return
+    valid = machine.record.valid_at(standing.height)
+    if valid is not None and is_candidate(machine, valid.block, now):
+        settle(machine, valid.block)  # protocol §6 ‡: the valid value comes first, also in mid-poll
+        return
+    for _ in range(POLL_ROUNDS_MAX):
+        if not advance_polls(machine, now):
+            break
+    if not standing.settled:
+        settle_by_time(machine, now)
+
+
+def settle(machine: Machine, value: BlockId | None) -> None:
+    standing = machine.standing
+    standing.settled, standing.value, standing.group = True, value, None
+
+
+def settle_by_time(machine: Machine, now: Now) -> None:
+    """Snowball must never cost liveness that the certificate has ‡."""
+    standing = machine.standing
+    deadline = settle_deadline_ms(machine)
+    if deadline is None or now.monotonic_ms < deadline:
+        return
+    held = preference(machine, now)
+    candidate = None if held is None else standing.candidates.get(held)
+    settle(machine, held if candidate is not None and candidate.status == VALID else None)
+
+
+def settle_deadline_ms(machine: Machine) -> int | None:
+    """When this round is settled without polls."""
+    standing, parameters = machine.standing, machine.spec.parameters
+    timeout = parameters.settle_timeout_ms(standing.round)
+    if standing.executed_ms is not None:
+        return standing.executed_ms + timeout
+    if standing.round >= 1 and standing.clock_ms is not None:
+        return standing.clock_ms + 4 * parameters.window_ms(standing.round) + timeout
+    return None
+
+
+# ---- polls --------------------------------------------------------------------------------------
+
+
+def advance_polls(machine: Machine, now: Now) -> bool:
+    """Open a group, or apply what is finished; whether anything moved."""
+    standing = machine.standing
+    if standing.settled:
+        return False
+    if standing.snowball is None:
+        start = starting_preference(machine, now)
+        if start is None:
+            return False
+        standing.snowball = Snowball(
+            standing.alpha_preference,
+            standing.alpha_confidence,
+            machine.spec.parameters.beta,
+            start.block.id,
+        )
+    if standing.group is None:
+        if now.monotonic_ms < standing.next_group_ms:
+            return False
+        open_group(machine, now)
+        return True
+    return apply_finished(machine, standing.group, now)
+
+
+def apply_finished(machine: Machine, group: PollGroup, now: Now) -> bool:
+    standing = machine.standing
+    assert standing.snowball is not None
+    if now.monotonic_ms >= group.deadline_ms:
+        group.expire()
+    finished = group.take_finished(standing.alpha_preference, standing.alpha_confidence)
+    for poll in finished:
+        standing.snowball.record_poll(poll.weights)
+        if standing.snowball.settled is not None:
+            settle(machine, standing.snowball.settled)
+            return True
+    if not group.polls:
+        standing.group = None
+        if standing.snowball.streak == 0:  # peers may still be executing: do not spin
+            pause = machine.spec.parameters.poll_timeout_ms // POLL_PAUSE_DIVISOR
+            standing.next_group_ms = now.monotonic_ms + pause
+    return bool(finished)
+
+
+def open_group(machine: Machine, now: Now) -> None:
+    """Draw up to concurrent_polls polls; one query per owner serves them all."""
+    standing, parameters = machine.standing, machine.spec.parameters
+    polls = []
+    for _ in range(parameters.concurrent_polls):
+        places = machine.dice.sample(len(standing.occupied), standing.k)
+        polls.append(draw_poll(standing.owners, [standing.occupied[place] for place in places]))
+    group = PollGroup(polls, {}, now.monotonic_ms, now.monotonic_ms + parameters.poll_timeout_ms)
+    standing.group = group
+    drawn = sorted({peer for poll in polls for peer in poll.drawn})
+    for peer in drawn:
+        if peer == machine.peer:  # own slots answer too
+            own = preference(machine, now)
+            for poll in polls:
+                poll.record_answer(peer, own)
+        else:
+            ask_preference(machine, group, peer, now)
+
+
+def ask_preference(machine: Machine, group: PollGroup, peer: Peer, now: Now) -> None:
+    ask = machine.next_ask()
+    group.asks[ask] = peer
+    data = encode(["poll", 1, machine.spec.id, machine.standing.height])
+    machine.out.append(Ask(ask, peer, POLL, data, group.deadline_ms))
+
+
+def advance_lost_asks(machine: Machine, now: Now) -> None:
+    """A lost query is asked again within poll_timeout."""
+    group = machine.standing.group
+    if group is None or group.asked_again or now.monotonic_ms < again_ms(machine, group):
+        return
+    group.asked_again = True
+    for peer in sorted(set(group.asks.values())):
+        ask_preference(machine, group, peer, now)
+
+
+def again_ms(machine: Machine, group: PollGroup) -> int:
+    return group.opened_ms + machine.spec.parameters.poll_timeout_ms // 2
+
+
+# ---- answers ------------------------------------------------------------------------------------
+
+
+def take_answer(machine: Machine, event: AnswerReceived, now: Now) -> None:
+    """Count it if its value is a candidate in this round; fetch what is unknown."""
+    standing = machine.standing
+    machine.preference_asks.pop(event.ask, None)
+    counted: BlockId | None = None
+    if event.height == standing.height and event.block is not None:
+        candidate = standing.candidates.get(event.block)
+        if candidate is None:
+            fetch_block(machine, event.block, event.peer, now)
+        else:
+            candidate.named = True
+            if is_candidate(machine, event.block, now):
+                counted = event.block
+    if standing.group is not None:
+        standing.group.record_answer(event.ask, event.peer, counted)
+
+
+def take_silence(machine: Machine, event: AskFailed) -> None:
+    machine.preference_asks.pop(event.ask, None)
+    if machine.standing.group is not None:
+        machine.standing.group.record_silence(event.ask)
+
+
+def take_poll(machine: Machine, event: PollReceived, now: Now) -> None:
+    """Answer a slot owner: preference at this height, certificate of a past one."""
+    standing = machine.standing
+    if event.height < standing.height:
+        certificate = machine.recent.get(event.height)
+        raw = b"" if certificate is None else certificate.raw
+        machine.out.append(Reply(event.query, encode(["past", 1, raw])))
+        return
+    held = preference(machine, now) if event.height == standing.height else None
+    answer = ["answer", 1, standing.height, standing.round, held]
+    machine.out.append(Reply(event.query, encode(answer)))
+    if event.height == standing.height and not standing.candidates:
+        ask_back(machine, event.peer, now)
+
+
+def ask_back(machine: Machine, peer: Peer, now: Now) -> None:
+    """Somebody decides a height of which we hold nothing: learn what it prefers."""
+    standing, timeout = machine.standing, machine.spec.parameters.poll_timeout_ms
+    if standing.asked_back_ms < 0:
+        standing.asked_back_ms = now.monotonic_ms  # gossip may just be slower than the poll
+        return
+    if now.monotonic_ms < standing.asked_back_ms + timeout:
+        return
+    standing.asked_back_ms = now.monotonic_ms
+    ask = machine.next_ask()
+    machine.preference_asks[ask] = peer
+    data = encode(["poll", 1, machine.spec.id, standing.height])
+    machine.out.append(Ask(ask, peer, POLL, data, now.monotonic_ms + timeout))
+
+
+def push_certificate(machine: Machine, peer: Peer, height: int, now: Now) -> None:
+    """Whoever is voted at for a past height answers with its certificate, at a bounded rate."""
+    certificate = machine.recent.get(height)
+    pause = machine.spec.parameters.vote_timeout_ms(0)
+    last = machine.pushed_ms.get(peer)
+    if certificate is None or peer == machine.peer:
+        return
+    if last is not None and now.monotonic_ms < last + pause:
+        return
+    machine.pushed_ms[peer] = now.monotonic_ms
+    data = encode(["push", 1, certificate.raw])
+    deadline = now.monotonic_ms + pause
+    machine.out.append(Ask(machine.next_ask(), peer, CERT, data, deadline))

@@ -1,0 +1,329 @@
+"""The gossip agent: the network port on one side, judged events on the other.
+
+Inward: bounded, decoded, signatures verified in batches in threads, blamed when wrong in itself.
+Outward: records to topics, asks to peers, answers from the store. Knows the wire, not the rules.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from consensus.block import Block, Body, Header
+from consensus.effects import (
+    BLOCK,
+    BODIES,
+    CERT,
+    FACTS,
+    MESSAGES,
+    POLL,
+    PROPOSALS,
+    TIP,
+    VOTES,
+    Ask,
+    Blame,
+    Gossip,
+    Reply,
+    Verdict,
+)
+from consensus.errors import ConsensusError
+from consensus.events import (
+    AskFailed,
+    CertificateReceived,
+    Event,
+    LinkDown,
+    LinkUp,
+    VotesReceived,
+)
+from consensus.ids import BlockId, ChainId, MessageId, Peer, id_text
+from consensus.signatures import ACCEPT as ACCEPT_KIND
+from consensus.signatures import CONFIRM as CONFIRM_KIND
+from consensus.signing import ACCEPT, CONFIRM
+from network import errors as network_errors
+from network.inbox import Inbox
+from network.ports import Class, Network
+from network.ports import Gossip as Arrived
+from network.ports import LinkDown as LinkLost
+from network.ports import LinkUp as LinkMade
+from network.ports import Verdict as Judgement
+from node.core import NodeCore
+from node.speech import (
+    NONE,
+    REPLIES_MAX,
+    REQUEST_BYTES_MAX,
+    TOPIC_BYTES_MAX,
+    TOPICS,
+    Heard,
+    Held,
+    answer,
+    asked,
+    batches,
+    certificate_checks,
+    hear,
+    read_reply,
+)
+from node.store.chain import ChainData
+from node.verifier import SodiumVerifier
+from perper_core.agent.agent import Agent, on
+from perper_core.agent.handles import Context
+from perper_core.values import Value
+
+log = logging.getLogger("apocryph.gossip")
+
+OUTBOX_MS = 4  # messages of users wait this long for others to share a payload
+OUTBOX_MAX = 8_192
+QUERIES_OPEN_MAX = 1_024  # polls of peers waiting for the core
+INFLIGHT_PER_PEER = 64
+REJECT_POINTS = 10
+VERIFY_INLINE_MAX = 8  # fewer signatures than this are judged on the loop
+GOSSIP_EXPIRES_S = 10.0
+POLL_WAIT_S = 1.0
+PHASES = {CONFIRM_KIND: CONFIRM, ACCEPT_KIND: ACCEPT}
+
+CLASSES = {
+    VOTES: Class.VOTE,
+    FACTS: Class.MESSAGE,
+    PROPOSALS: Class.PROPOSAL,
+    MESSAGES: Class.MESSAGE,
+}
+QUERY_CLASSES = {
+    POLL: Class.POLL,
+    CERT: Class.POLL,
+    TIP: Class.POLL,
+    BLOCK: Class.PROPOSAL,
+    BODIES: Class.PROPOSAL,
+}
+
+
+class GossipAgent(Agent):
+    """Outbound of the runtime; offers events to it. One instance a chain."""
+
+    def __init__(
+        self,
+        network: Network,
+        inbox: Inbox,
+        *,
+        chain_id: ChainId,
+        core: NodeCore,
+        chain: ChainData,
+        verifier: SodiumVerifier,
+        offer: Callable[[Event], bool],
+        on_twin: Callable[[str], None],
+    ) -> None:
+        self.on_twin = on_twin
+        self.network, self.inbox = network, inbox
+        self.core, self.chain, self.verifier, self.offer = core, chain, verifier, offer
+        self.received: dict[str, int] = dict.fromkeys(TOPICS, 0)
+        self.refused: dict[str, int] = {}
+        self.peers: dict[Peer, None] = {}
+        self._chain_id = chain_id
+        self._prefix = f"apx/{id_text(chain_id)}/"
+        self._names = {self._prefix + topic: topic for topic in TOPICS}
+        self._outbox: list[bytes] = []
+        self._queries: dict[int, asyncio.Future[bytes]] = {}
+        self._asked = 0
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @on("Start")
+    async def start(self, context: Context, argument: Value) -> None:
+        for topic in TOPICS:
+            self.network.subscribe(self._prefix + topic, TOPIC_BYTES_MAX[topic])
+        for proto in (POLL, CERT, TIP, BLOCK, BODIES):
+            self.network.serve(proto, REQUEST_BYTES_MAX, INFLIGHT_PER_PEER, self._server(proto))
+        context.spawn(self._pump(), name="gossip")
+
+    # ---- inward ---------------------------------------------------------------------------------
+
+    async def _pump(self) -> None:
+        while True:
+            heard: list[tuple[Arrived, Heard]] = []
+            for item in await self.inbox.take():
+                match item:
+                    case Arrived():
+                        found = self._hear(item)
+                        if found is not None:
+                            heard.append((item, found))
+                    case LinkMade():
+                        self.peers[Peer(item.peer)] = None
+                        self.offer(LinkUp(Peer(item.peer)))
+                    case LinkLost():
+                        self.peers.pop(Peer(item.peer), None)
+                        self.offer(LinkDown(Peer(item.peer)))
+                    case _:
+                        log.info("network: %s", item)
+            if heard:
+                await self._judge(heard)
+
+    def _hear(self, item: Arrived) -> Heard | None:
+        topic = self._names.get(item.topic)
+        source = None if item.origin.link is None else Peer(item.origin.link)
+        if topic is None:
+            return None
+        self.received[topic] += 1
+        try:
+            return hear(topic, item.data, item.token, source)
+        except ConsensusError as error:
+            self._refuse(item, error.code)
+            return None
+
+    def _refuse(self, item: Arrived, cause: str) -> None:
+        """Wrong in itself: blame the link, count it."""
+        self.refused[cause] = self.refused.get(cause, 0) + 1
+        self.network.verdict(item.token, Judgement.REJECT, None, cause)
+
+    async def _judge(self, heard: Sequence[tuple[Arrived, Heard]]) -> None:
+        """Signatures of all that arrived together, in threads when there are many."""
+        checks = [check for _, found in heard for check in found.signed]
+        if len(checks) <= VERIFY_INLINE_MAX:
+            verdicts = [self.verifier.verify(*check) for check in checks]
+        else:
+            verdicts = await asyncio.to_thread(self.verifier.verify_many, checks)
+        place = 0
+        for item, found in heard:
+            size = len(found.signed)
+            if all(verdicts[place : place + size]):
+                if type(found.event) is VotesReceived:
+                    self._look_for_twin(found.event)
+                self.offer(found.event)
+            else:
+                self._refuse(item, "signature")
+            place += size
+
+    def _look_for_twin(self, event: VotesReceived) -> None:
+        """An own signature newer than the record: this key signs elsewhere (protocol §7)."""
+        machine = self.core.engine.machine
+        for _, vote in event.votes:
+            place = (vote.height, vote.round, PHASES[vote.phase])
+            if vote.peer == machine.peer and place > machine.record.place:
+                self.on_twin(f"height {vote.height}, round {vote.round}, {vote.phase}")
+
+    # ---- queries of peers -----------------------------------------------------------------------
+
+    def _server(self, proto: str) -> Callable[[bytes, bytes], "bytes | asyncio.Future[bytes]"]:
+        if proto in (POLL, CERT):
+            return lambda peer, data: self._engine_query(proto, Peer(peer), data)
+        return lambda peer, data: self._library_query(proto, data)
+
+    def _library_query(self, proto: str, data: bytes) -> bytes:
+        try:
+            return answer(self, proto, data)
+        except ConsensusError as error:
+            raise network_errors.Refused(error.code) from error
+
+    def _engine_query(self, proto: str, peer: Peer, data: bytes) -> "bytes | asyncio.Future[bytes]":
+        if len(self._queries) >= QUERIES_OPEN_MAX:
+            raise network_errors.Busy("polls")
+        try:
+            event = asked(proto, data, self._asked + 1, peer, self._chain_id)
+        except ConsensusError as error:
+            raise network_errors.Refused(error.code) from error
+        self._asked += 1
+        if isinstance(event, CertificateReceived):
+            if all(self.verifier.verify(*c) for c in certificate_checks(event.certificate)):
+                self.offer(event)
+            return NONE
+        query = self._asked
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._queries[query] = future
+        self._loop.call_later(POLL_WAIT_S, self._forget_query, query)
+        self.offer(event)
+        return future
+
+    def _forget_query(self, query: int) -> None:
+        future = self._queries.pop(query, None)
+        if future is not None and not future.done():
+            future.set_result(NONE)
+
+    # ---- outward --------------------------------------------------------------------------------
+
+    def send(self, effect: Gossip | Ask | Reply | Verdict | Blame) -> None:
+        """Perform one effect of the core; never waits."""
+        match effect:
+            case Gossip():
+                self._gossip(effect)
+            case Reply():
+                future = self._queries.pop(effect.query, None)
+                if future is not None and not future.done():
+                    future.set_result(effect.data)
+            case Ask():
+                self._spawn(self._ask(effect))
+            case Verdict():
+                for token, verdict, key, cause in effect.items:
+                    judgement = Judgement(verdict)
+                    self.network.verdict(token, judgement, key or None, cause)
+            case Blame():
+                self.network.blame(effect.peer, effect.points, effect.cause)
+
+    def _gossip(self, effect: Gossip) -> None:
+        if effect.topic == MESSAGES:
+            if not self._outbox:
+                self._loop.call_later(OUTBOX_MS / 1000, self._flush)
+            self._outbox += [record for _, record in effect.items]
+            if len(self._outbox) >= OUTBOX_MAX:
+                self._flush()
+            return
+        for key, record in effect.items:
+            self._publish(effect.topic, record, key)
+
+    def _flush(self) -> None:
+        records, self._outbox = self._outbox, []
+        for payload in batches(records):
+            self._publish(MESSAGES, payload, b"")
+
+    def _publish(self, topic: str, data: bytes, key: bytes) -> None:
+        expires = self._loop.time() + GOSSIP_EXPIRES_S
+        self.network.publish(self._prefix + topic, data, CLASSES[topic], key, expires)
+
+    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, effect: Ask) -> None:
+        """One query; its outcome is always one event or more."""
+        deadline = effect.deadline_ms / 1000
+        proto = effect.proto
+        try:
+            raw = await self.network.query(
+                effect.peer, proto, effect.data, QUERY_CLASSES[proto], deadline, REPLIES_MAX[proto]
+            )
+        except network_errors.NetworkError:
+            self.offer(AskFailed(effect.ask, effect.peer))
+            return
+        try:
+            if len(raw) > VERIFY_INLINE_MAX * 1024:
+                events = await asyncio.to_thread(
+                    read_reply, proto, raw, effect.ask, effect.peer, self.verifier
+                )
+            else:
+                events = read_reply(proto, raw, effect.ask, effect.peer, self.verifier)
+        except ConsensusError as error:
+            self.refused[error.code] = self.refused.get(error.code, 0) + 1
+            self.network.blame(effect.peer, REJECT_POINTS, error.code)
+            events = [AskFailed(effect.ask, effect.peer)]
+        for event in events:
+            self.offer(event)
+
+    # ---- node.speech.Library --------------------------------------------------------------------
+
+    def tip(self) -> int:
+        return max(0, self.chain.height)
+
+    def certified(self, height: int) -> Held | None:
+        stored = self.chain.block(height) if height >= 1 else None
+        if stored is None:
+            return None
+        block = Block(Header.decode(stored.header), Body.decode(stored.body))
+        return Held(block, stored.certificate, None)
+
+    def candidate(self, block: BlockId) -> Held | None:
+        candidate = self.core.engine.machine.standing.candidates.get(block)
+        if candidate is None or candidate.proposal is None:
+            return None
+        proposal = candidate.proposal
+        return Held(candidate.block, b"", (proposal.peer, proposal.signature))
+
+    def bodies(self, ids: Sequence[MessageId]) -> list[bytes]:
+        found, missing = self.core.lookup(ids)
+        stored = self.chain.messages(missing) if missing else []
+        return [*[message.raw for message in found], *[raw for raw in stored if raw is not None]]

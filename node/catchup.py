@@ -1,0 +1,135 @@
+"""Learning what others decided: tips of peers, blocks by height with certificates (§10).
+
+Pure: gives asks, takes answers, hands certified blocks to the engine in order. Knows no rule of
+validity; the engine judges each certificate by the table that it knows.
+"""
+
+from dataclasses import dataclass, field
+
+from consensus.effects import BLOCK, TIP, Ask
+from consensus.encoding import encode
+from consensus.events import Fetched
+from consensus.ids import Now, Peer
+
+WINDOW = 16  # heights asked for ahead
+PER_PEER = 4  # asks open at one peer
+TIPS_MAX = 1_024
+ASK_TIMEOUT_MS = 5_000
+FAILURE_PAUSE_MS = 500  # a peer that failed is left alone for so long
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """Which heights are missing here and who has them.
+
+    Invariant: a height is asked for at one peer at a time, and kept until the engine took it.
+    """
+
+    tips: dict[Peer, int] = field(default_factory=dict)
+    asks: dict[int, tuple[Peer, int]] = field(default_factory=dict)
+    kept: dict[int, Fetched] = field(default_factory=dict)
+    paused: dict[Peer, int] = field(default_factory=dict)  # monotonic ms until
+    hinted_ms: int | None = None  # since when somebody works above the height we decide
+    hint: int = 0
+
+    def record_tip(self, peer: Peer, height: int) -> None:
+        """A peer says that `height` is certified."""
+        if peer in self.tips or len(self.tips) < TIPS_MAX:
+            self.tips[peer] = max(height, self.tips.get(peer, 0))
+
+    def record_hint(self, peer: Peer, height: int, deciding: int, now: Now) -> None:
+        """A peer votes or polls at `height`, so the one before is certified."""
+        if height <= deciding:
+            return
+        self.record_tip(peer, height - 1)
+        if self.hinted_ms is None:
+            self.hinted_ms = now.monotonic_ms
+        self.hint = max(self.hint, height - 1)
+
+    def forget(self, peer: Peer) -> None:
+        """The link is down."""
+        self.tips.pop(peer, None)
+
+    def record_answer(self, event: Fetched) -> bool:
+        """Take the answer to one of our asks; whether it is ours."""
+        place = self.asks.pop(event.ask, None)
+        if place is None:
+            return False
+        if event.block is not None and event.certificate is not None:
+            self.kept[place[1]] = event
+        return True
+
+    def record_failure(self, ask: int, now: Now) -> bool:
+        """An ask of ours failed: its peer pauses and its tip is asked for again."""
+        place = self.asks.pop(ask, None)
+        if place is None:
+            return False
+        peer, height = place
+        self.paused[peer] = now.monotonic_ms + FAILURE_PAUSE_MS
+        if self.tips.get(peer, 0) >= height:
+            self.tips[peer] = height - 1
+        return True
+
+    def enter(self, deciding: int) -> None:
+        """A height was decided here: what is at or below it is of no use."""
+        for height in [height for height in self.kept if height < deciding]:
+            del self.kept[height]
+        if self.hint < deciding:
+            self.hinted_ms = None
+
+    def behind(self, deciding: int, patience_ms: int, now: Now) -> int:
+        """The highest height to ask for, 0 if there is no reason to.
+
+        One height ahead is usual while votes are still under way: that waits for `patience_ms`.
+        """
+        best = max(self.tips.values(), default=0)
+        if best < deciding:
+            return 0
+        if best == deciding and self.hinted_ms is not None:
+            return best if now.monotonic_ms >= self.hinted_ms + patience_ms else 0
+        return best
+
+    def wake_ms(self, deciding: int, patience_ms: int) -> list[int]:
+        """Times at which there may be a reason to ask."""
+        if max(self.tips.values(), default=0) < deciding:
+            return []
+        times = list(self.paused.values())
+        return times if self.hinted_ms is None else [*times, self.hinted_ms + patience_ms]
+
+    def wanted(self, deciding: int, best: int, now: Now) -> list[tuple[Peer, int]]:
+        """(peer, height) to ask for now."""
+        asked = [height for _, height in self.asks.values()]
+        load: dict[Peer, int] = {}
+        for peer, _ in self.asks.values():
+            load[peer] = load.get(peer, 0) + 1
+        wanted = []
+        for height in range(deciding, min(best, deciding + WINDOW - 1) + 1):
+            if height in self.kept or height in asked:
+                continue
+            source = self._source(height, load, now)
+            if source is None:
+                break
+            load[source] = load.get(source, 0) + 1
+            wanted.append((source, height))
+        return wanted
+
+    def _source(self, height: int, load: dict[Peer, int], now: Now) -> Peer | None:
+        able = [
+            peer
+            for peer, tip in self.tips.items()
+            if tip >= height
+            and load.get(peer, 0) < PER_PEER
+            and self.paused.get(peer, 0) <= now.monotonic_ms
+        ]
+        return min(able, key=lambda peer: (load.get(peer, 0), peer), default=None)
+
+    def open(self, ask: int, peer: Peer, height: int, now: Now) -> Ask:
+        """The ask for a certified block by height."""
+        self.asks[ask] = (peer, height)
+        data = encode(["block", 1, height, None])
+        return Ask(ask, peer, BLOCK, data, now.monotonic_ms + ASK_TIMEOUT_MS)
+
+
+def tip_ask(ask: int, peer: Peer, now: Now) -> Ask:
+    """The ask for a peer's newest certified height."""
+    return Ask(ask, peer, TIP, encode(["tip", 1]), now.monotonic_ms + ASK_TIMEOUT_MS)

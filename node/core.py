@@ -1,0 +1,320 @@
+"""A node's machine for one chain: the engine, and local policy beside it: pool, catch-up.
+
+`handle(event, now) -> effects`, pure; the runtime performs the effects. Same events, same effects,
+byte for byte. Knows no I/O, no threads, no library of the network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consensus import claims
+from consensus.block import Block
+from consensus.certificates import Aggregate
+from consensus.dice import Dice
+from consensus.effects import (
+    ACCEPT,
+    FACTS,
+    IGNORE,
+    MESSAGES,
+    REJECT,
+    Commit,
+    Effect,
+    Gossip,
+    Publish,
+    Refused,
+    Verdict,
+    WakeAt,
+)
+from consensus.engine import Engine
+from consensus.errors import InvalidFact
+from consensus.events import (
+    AskFailed,
+    BlockBuilt,
+    Committed,
+    Event,
+    FactsReceived,
+    Fetched,
+    LinkDown,
+    LinkUp,
+    MessagesReceived,
+    Missing,
+    PollReceived,
+    TipReceived,
+    VotesReceived,
+)
+from consensus.facts import DoubleProposal, Evidence, Fact, LateAccept, Renew, SlotClaim
+from consensus.ids import Height, MessageId, Now, Peer
+from consensus.messages import Message
+from consensus.signing import SignRecord
+from consensus.spec import ChainSpec
+from consensus.standing import Tip
+from node import codec
+from node.catchup import CatchUp, tip_ask
+from node.pool import ADDED, KNOWN, FactPool, MessagePool
+
+PATIENCE_POLLS = 4  # a peer one height ahead is believed to be behind-sending for so many timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a node knows of a chain when it starts: from disk, or the genesis."""
+
+    tip: Tip
+    record: SignRecord | None
+    saved: tuple[Block, ...] = ()  # durable candidates of the next height
+    bodies: tuple[Message, ...] = ()  # and their messages
+
+
+class NodeCore:
+    """One per chain."""
+
+    def __init__(
+        self, spec: ChainSpec, *, peer: Peer, dice: Dice, restored: Restored, now: Now
+    ) -> None:
+        self.spec = spec
+        self.messages = MessagePool(spec)
+        self.facts_pool = FactPool()
+        self.catchup = CatchUp()
+        self.committing: Block | None = None
+        self.wake_ms: int | None = None
+        self.messages.hold(restored.bodies)
+        self.engine = Engine(
+            spec,
+            peer=peer,
+            dice=dice,
+            tip=restored.tip,
+            record=restored.record,
+            pool=self,
+            now=now,
+            saved=restored.saved,
+        )
+
+    # ---- the head of a journal segment ----------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Everything this core knows, as canonical bytes; `restore` goes on from it alike."""
+        parts = (
+            self.spec.raw,
+            self.engine.machine,
+            self.messages,
+            self.facts_pool,
+            self.catchup,
+            self.committing,
+            self.wake_ms,
+        )
+        return codec.to_bytes(parts)
+
+    @classmethod
+    def restore(cls, snapshot: bytes) -> "NodeCore":
+        """The core of a snapshot. Raises EncodingError."""
+        parts = codec.from_bytes(snapshot)
+        core = cls.__new__(cls)
+        core.spec = ChainSpec.decode(parts[0])
+        machine, core.messages, core.facts_pool, core.catchup = parts[1:5]
+        core.committing, core.wake_ms = parts[5:]
+        machine.spec = core.messages.spec = core.spec
+        machine.pool = core
+        core.engine = Engine.resume(machine)
+        return core
+
+    # ---- the engine's pool port -----------------------------------------------------------------
+
+    def lookup(self, ids: Sequence[MessageId]) -> tuple[tuple[Message, ...], tuple[MessageId, ...]]:
+        return self.messages.lookup(ids)
+
+    def choose(self, height: int) -> tuple[Message, ...]:
+        return self.messages.choose()
+
+    def facts(self, height: int) -> tuple[bytes, ...]:
+        return tuple([fact.raw for fact in self.facts_pool.all()])
+
+    # ---- events ---------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        """Take in one event; the effects to perform, in order."""
+        out: list[Effect] = []
+        self._before(event, now, out)
+        out += self.engine.handle(event, now)
+        self._after(event, now, out)
+        self._wake(now, out)
+        return out
+
+    @property
+    def height(self) -> Height:
+        """The height being decided."""
+        return self.engine.height
+
+    def _before(self, event: Event, now: Now, out: list[Effect]) -> None:
+        match event:
+            case MessagesReceived():
+                self._take_messages(event, out)
+            case FactsReceived():
+                self._take_facts(event, out)
+            case VotesReceived():
+                for _, vote in event.votes:
+                    self.catchup.record_hint(vote.peer, vote.height, self.height, now)
+            case PollReceived():
+                self.catchup.record_hint(event.peer, event.height, self.height, now)
+            case Fetched():
+                self.messages.hold(event.messages)
+                self.catchup.record_answer(event)
+            case Missing() | AskFailed():
+                self.catchup.record_failure(event.ask, now)
+            case TipReceived():
+                self.catchup.record_tip(event.peer, event.height)
+            case LinkUp():
+                out.append(tip_ask(self.engine.machine.next_ask(), event.peer, now))
+            case LinkDown():
+                self.catchup.forget(event.peer)
+            case BlockBuilt():
+                self.messages.remove(event.refused)
+                for message in event.refused:
+                    cause = "this peer's own execution would not include it"
+                    out.append(Refused(message, "NotIncludable", cause))
+            case Committed():
+                self._take_committed()
+            case _:
+                pass
+
+    def _after(self, event: Event, now: Now, out: list[Effect]) -> None:
+        for effect in out:
+            if type(effect) is Commit:
+                self.committing = effect.block
+        machine = self.engine.machine
+        for first, second in machine.conflicts:
+            self._add_fact(Evidence.of(first, second), out)
+        found: list[Fact] = [*machine.doubles, *machine.late]
+        for fact in found:
+            self._add_fact(fact, out)
+        machine.conflicts, machine.doubles, machine.late = [], [], []
+        self._catch_up(event, now, out)
+
+    def _wake(self, now: Now, out: list[Effect]) -> None:
+        times = self.catchup.wake_ms(self.height, self._patience_ms())
+        ahead = [time for time in times if time > now.monotonic_ms]
+        engine = self.engine.wake_ms(now)
+        if engine is not None:
+            ahead.append(engine)
+        wake = min(ahead, default=None)
+        if wake is not None and wake != self.wake_ms:
+            out.append(WakeAt(wake))
+        self.wake_ms = wake
+
+    # ---- messages -------------------------------------------------------------------------------
+
+    def _take_messages(self, event: MessagesReceived, out: list[Effect]) -> None:
+        added, wrong = [], False
+        for message in event.messages:
+            result = self.messages.add(message, self.height)
+            if result == ADDED:
+                added.append(message)
+            elif result != KNOWN:
+                wrong = wrong or result == "WrongChain"
+                if event.source is None:
+                    out.append(Refused(message.id, result, _CAUSES[result]))
+        if added:
+            machine = self.engine.machine
+            machine.pool_due = True
+            machine.standing.built_empty = False
+            if event.source is None:
+                items = tuple([(bytes(message.id), message.raw) for message in added])
+                out.append(Gossip(MESSAGES, items))
+        if event.token:
+            verdict = ACCEPT if added else REJECT if wrong else IGNORE
+            cause = "message.chain" if wrong else ""
+            out.append(Verdict(((event.token, verdict, b"", cause),)))
+
+    # ---- facts ----------------------------------------------------------------------------------
+
+    def _take_facts(self, event: FactsReceived, out: list[Effect]) -> None:
+        for token, fact in event.facts:
+            if isinstance(fact, Aggregate):
+                verdict = ACCEPT if fact.height == self.height else IGNORE
+            else:
+                verdict = self._judge_fact(fact)
+                if verdict == ACCEPT and not self._add_fact(fact, out, gossip=not token):
+                    verdict = IGNORE
+            if token:
+                out.append(Verdict(((token, verdict, bytes(fact.id), "fact"),)))
+
+    def _judge_fact(self, fact: Fact) -> str:
+        """Blame only what is wrong in itself; early, late, unknown: ignored (protocol §4)."""
+        view = self.engine.machine.tip.view
+        if isinstance(fact, SlotClaim | Renew):
+            if fact.chain != self.spec.id:
+                return REJECT
+            if fact.epoch != view.epoch + 1 or view.salt_next is None:
+                return IGNORE
+        if isinstance(fact, SlotClaim):
+            assert view.salt_next is not None, "asked above"
+            try:
+                claims.judge(fact, self.spec, view.salt_next)
+            except InvalidFact:
+                return REJECT
+        if isinstance(fact, Evidence) and fact.first.chain != self.spec.id:
+            return REJECT
+        if isinstance(fact, DoubleProposal) and fact.chain != self.spec.id:
+            return REJECT
+        if isinstance(fact, LateAccept) and fact.vote.chain != self.spec.id:
+            return REJECT
+        return ACCEPT
+
+    def _add_fact(self, fact: Fact, out: list[Effect], *, gossip: bool = True) -> bool:
+        """Into the pool, and on to others if it is of our own finding."""
+        self.facts_pool.enter(self.spec.parameters.epoch(self.height))
+        if isinstance(fact, SlotClaim):
+            salt = self.engine.machine.tip.view.salt_next
+            assert salt is not None, "judged before"
+            place = claims.judge(fact, self.spec, salt)
+            added = self.facts_pool.add_claim(fact, place.slot, place.hill)
+        else:
+            added = self.facts_pool.add_other(fact)
+        if added:
+            if gossip:
+                out.append(Gossip(FACTS, ((bytes(fact.id), fact.raw),)))
+            out.append(Publish("facts", self.height, (fact.raw,)))
+        return added
+
+    # ---- heights --------------------------------------------------------------------------------
+
+    def _take_committed(self) -> None:
+        """What the committed block holds leaves the pools."""
+        block, machine = self.committing, self.engine.machine
+        if block is None:
+            return
+        self.committing = None
+        self.messages.remove(block.body.messages)
+        self.messages.enter(block.height + 1)
+        self.facts_pool.remove(block.body.facts)
+        self.facts_pool.enter(self.spec.parameters.epoch(block.height + 1))
+        machine.pool_due = bool(self.messages.messages)
+
+    def _patience_ms(self) -> int:
+        return PATIENCE_POLLS * self.spec.parameters.poll_timeout_ms
+
+    def _catch_up(self, event: Event, now: Now, out: list[Effect]) -> None:
+        """Ask for what is missing; feed the engine the next certified block."""
+        if isinstance(event, Committed):
+            self.catchup.enter(self.height)
+        patience = self._patience_ms()
+        best = self.catchup.behind(self.height, patience, now)
+        for peer, height in self.catchup.wanted(self.height, best, now):
+            ask = self.engine.machine.next_ask()
+            out.append(self.catchup.open(ask, peer, height, now))
+        ready = self.catchup.kept.get(self.height)
+        if ready is not None and self.engine.machine.standing.certificate is None:
+            del self.catchup.kept[self.height]
+            self.messages.hold(ready.messages)
+            out += self.engine.handle(ready, now)
+            for effect in out:
+                if type(effect) is Commit:
+                    self.committing = effect.block
+
+
+_CAUSES = {
+    "WrongChain": "the message names another chain",
+    "Expired": "its last height has passed",
+    "ExpiresTooLate": "its last height is further away than the chain allows",
+    "PoolFull": "the pool of this node is full",
+    "SenderFull": "too many messages of this sender wait",
+}

@@ -1,0 +1,1 @@
+"""The agent SDK: classes whose methods answer delegates, run on any Fabric."""

@@ -1,0 +1,1 @@
+"""Stores under the fabric: one port, several adapters."""

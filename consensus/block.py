@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from consensus.certificates import CERTIFICATE_BYTES_MAX, Certificate
-from consensus.encoding import HASH, ID, KEY, UINT, Schema, blob, list_of, optional
+from consensus.encoding import HASH, ID, KEY, UINT, H, Schema, blob, list_of, optional
 from consensus.errors import EncodingError
 from consensus.ids import (
     BlockId,
@@ -19,6 +19,7 @@ from consensus.ids import (
     Signature,
     Slot,
     content_id,
+    id_of_hash,
 )
 from consensus.signatures import PROPOSAL, coverage
 
@@ -30,6 +31,8 @@ FACT_BYTES_MAX = 512
 FACTS_LIMIT = 64
 INPUTS_LIMIT = 4096 + 4096  # account messages and chain-made inputs
 SKIPPED_LIMIT = 4096
+
+DIVIDER = id_of_hash(H("inputs"))  # no input has this id: it would be a preimage
 
 _HEADER = Schema(
     "header",
@@ -174,6 +177,14 @@ class Body:
     @property
     def inputs(self) -> tuple[Id, ...]:
         return (*self.chain_inputs, *(Id(message) for message in self.messages))
+
+    @property
+    def input_leaves(self) -> tuple[Id, ...]:
+        """What inputs_root covers: the chain's own inputs, a divider, the messages.
+
+        The divider binds where one list ends: moved, it would be another body under the same id.
+        """
+        return (*self.chain_inputs, DIVIDER, *(Id(message) for message in self.messages))
 
     def certificate(self) -> Certificate | None:
         """The parent's certificate, null at height 1. Raises EncodingError."""

@@ -39,10 +39,29 @@ def _vote_times(machine: Machine) -> list[int]:
     times = [start + timeout for start in starts if start is not None]
     if any(own.height == standing.height for own in machine.record.own):
         times.append(voting.resend_ms(machine))
+    times += _fetch_times(machine)
     waiting = [c for c in standing.candidates.values() if c.bodies_asked_ms >= 0]
     pause = 2 * machine.spec.parameters.poll_timeout_ms
     times += [c.bodies_asked_ms + pause for c in waiting if c.status == HELD]
     return times
+
+
+def _fetch_times(machine: Machine) -> list[int]:
+    """When a block that is certified or confirmed, and not here, may be asked for again."""
+    standing, pause = machine.standing, machine.spec.parameters.poll_timeout_ms
+    wanted = [
+        (block, voting.confirmers(machine, at, block)) for at, block in voting.proven(machine)
+    ]
+    if standing.certificate is not None:
+        peers = [peer for peer, _ in standing.certificate.signatures]
+        wanted.append((standing.certificate.block, peers))
+    return [
+        machine.fetched_ms[peer] + pause
+        for block, peers in wanted
+        if block not in standing.candidates
+        for peer in peers
+        if peer in machine.fetched_ms
+    ]
 
 
 def _clock_times(machine: Machine, now: Now) -> list[int]:
@@ -53,7 +72,7 @@ def _clock_times(machine: Machine, now: Now) -> list[int]:
         time + ahead for time in (machine.tip.due_ms, heartbeat_due_ms(machine)) if time is not None
     ]
     turn = proposing.own_turn_ms(machine)
-    if turn is not None and not (standing.building or standing.built_empty):
+    if turn is not None and not standing.building:
         times.append(turn)
     window = machine.spec.parameters.window_ms(standing.round)
     for candidate in standing.candidates.values():

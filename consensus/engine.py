@@ -71,6 +71,7 @@ from consensus.standing import (
 from consensus.votes import CONFLICT, NEW, Votes
 
 INVALID_BLOCK_POINTS = 50  # a signed proposal that its own execution refutes
+FORGED_BODY_POINTS = 50  # a certified header with a body that is not its own
 STEPS_MAX = 64  # applications of the rules after one event; more is our own bug
 
 
@@ -97,6 +98,8 @@ class Engine:
         signed = record or SignRecord.fresh(spec.id, peer)
         standing = _standing(spec, tip, now)
         self.machine = Machine(spec, peer, dice, tip, signed, pool, standing)
+        if tip.certificate is not None:
+            self.machine.recent[tip.header.fields.height] = tip.certificate
         _begin(self.machine, now)
         for block in saved:
             if block.height == standing.height:
@@ -180,8 +183,8 @@ def _enter_height(machine: Machine, tip: Tip, now: Now) -> None:
     machine.standing = _standing(machine.spec, tip, now)
     machine.fetches, machine.body_asks = {}, {}
     _begin(machine, now)
-    votes, machine.ahead_votes = machine.ahead_votes, []
-    for vote in votes:
+    votes, machine.ahead_votes = machine.ahead_votes, {}
+    for vote in votes.values():
         if vote.height == machine.standing.height:
             _take_vote(machine, 0, vote, now)
     proposals, machine.ahead_proposals = machine.ahead_proposals, {}
@@ -205,14 +208,14 @@ def _take(machine: Machine, event: Event, now: Now) -> None:
         case ProposalReceived():
             _take_proposal(machine, event, now)
         case BlockExecuted():
-            _take_executed(machine, event, now)
+            _take_executed(machine, event)
         case Signed():
             if event.kind == PROPOSAL_KIND:
                 proposing.take_signed_proposal(machine, event.unsigned, event.signature)
             else:
                 voting.take_signed(machine, event, now)
         case BlockBuilt():
-            proposing.take_built(machine, event, now)
+            proposing.take_built(machine, event)
         case Revealed():
             if event.epoch == machine.links_epoch:
                 machine.links[event.number] = event.link
@@ -258,8 +261,8 @@ def _take_vote(machine: Machine, token: int, vote: Vote, now: Now) -> None:
         _take_past_vote(machine, vote, now)
         return _verdict(machine, token, IGNORE, key)
     if vote.height > standing.height:
-        if vote.height == standing.height + 1 and len(machine.ahead_votes) < AHEAD_VOTES_MAX:
-            machine.ahead_votes.append(vote)
+        if vote.height == standing.height + 1:
+            _keep_ahead(machine, vote)
         return _verdict(machine, token, IGNORE, key)
     result, before = standing.votes.add(vote)
     if result == CONFLICT:
@@ -272,6 +275,18 @@ def _take_vote(machine: Machine, token: int, vote: Vote, now: Now) -> None:
             candidate.named = True
     _verdict(machine, token, ACCEPT if result in (NEW, CONFLICT) else IGNORE, key)
     return None
+
+
+def _keep_ahead(machine: Machine, vote: Vote) -> None:
+    """For height + 1: one per signer and phase, the highest; of owners, where they are known."""
+    ahead, place = machine.ahead_votes, (vote.peer, vote.phase)
+    same_table = vote.epoch == machine.standing.epoch
+    if same_table and vote.peer not in machine.standing.votes.weights:
+        return
+    held = ahead.get(place)
+    fits = len(ahead) < AHEAD_VOTES_MAX if held is None else vote.round > held.round
+    if fits:
+        ahead[place] = vote
 
 
 def _take_past_vote(machine: Machine, vote: Vote, now: Now) -> None:
@@ -310,7 +325,7 @@ def _take_proposal(machine: Machine, event: ProposalReceived, now: Now) -> None:
     return _verdict(machine, event.token, IGNORE, key)
 
 
-def _take_executed(machine: Machine, event: BlockExecuted, now: Now) -> None:
+def _take_executed(machine: Machine, event: BlockExecuted) -> None:
     standing = machine.standing
     candidate = standing.candidates.get(event.block)
     if candidate is None or candidate.status != EXECUTING:
@@ -321,8 +336,6 @@ def _take_executed(machine: Machine, event: BlockExecuted, now: Now) -> None:
             machine.out.append(Blame(candidate.proposal.peer, INVALID_BLOCK_POINTS, event.rule))
         return
     candidate.status, candidate.view, candidate.due_ms = VALID, event.view, event.due_ms
-    if candidate.round == standing.round and standing.executed_ms is None:
-        standing.executed_ms = now.monotonic_ms
 
 
 def _take_certificate(machine: Machine, certificate: Certificate) -> None:
@@ -344,25 +357,40 @@ def _take_aggregate(machine: Machine, aggregate: Aggregate, now: Now) -> None:
     standing = machine.standing
     if aggregate.height != standing.height or aggregate.epoch != standing.epoch:
         return
+    if aggregate.chain != machine.spec.id:
+        return
     for vote in aggregate.votes():
         _take_vote(machine, 0, vote, now)
+    # Its votes may be of a round that is not counted any more: it is a proof by itself.
+    try:
+        check_weight(aggregate, standing.votes.weights)
+    except ConsensusError:
+        return
+    if standing.shown is None or aggregate.round > standing.shown.round:
+        standing.shown = aggregate
 
 
 def _take_fetched(machine: Machine, event: Fetched, now: Now) -> None:
     """An unknown block or missing bodies have come; the pool already holds the bodies."""
     machine.body_asks.pop(event.ask, None)
+    block = event.block
+    if block is not None and block.height == machine.standing.height:
+        if event.proposal is not None:
+            proposing.take_proposal(machine, event.proposal, event.peer, now)
+        if event.certificate is not None:
+            _take_certified(machine, event)
+        proposing.take_confirmed(machine, block, event.peer)
     machine.fetches.pop(event.ask, None)
-    if event.proposal is not None and event.proposal.block.height == machine.standing.height:
-        proposing.take_proposal(machine, event.proposal, event.peer, now)
-    elif event.block is not None and event.certificate is not None:
-        _take_certified(machine, event)
 
 
 def _take_certified(machine: Machine, event: Fetched) -> None:
     """A block with its certificate: a candidate by the certificate's authority."""
     block, certificate = event.block, event.certificate
     assert block is not None and certificate is not None
-    if block.height != machine.standing.height or certificate.block != block.id:
+    if certificate.block != block.id:
+        return
+    if not proposing.is_whole(block):
+        machine.out.append(Blame(event.peer, FORGED_BODY_POINTS, "not the body of its header"))
         return
     _take_certificate(machine, certificate)
     known = machine.standing.certificate

@@ -189,10 +189,13 @@ def take_poll(machine: Machine, event: PollReceived, now: Now) -> None:
         raw = b"" if certificate is None else certificate.raw
         machine.out.append(Reply(event.query, encode(["past", 1, raw])))
         return
-    held = preference(machine, now) if event.height == standing.height else None
+    held = None
+    if event.height == standing.height and event.peer in standing.votes.weights:
+        held = preference(machine, now)  # queries only from slot owners; others learn nothing
     answer = ["answer", 1, standing.height, standing.round, held]
     machine.out.append(Reply(event.query, encode(answer)))
-    if event.height == standing.height and not standing.candidates:
+    asker = event.peer in standing.votes.weights
+    if event.height == standing.height and asker and not standing.candidates:
         ask_back(machine, event.peer, now)
 
 
@@ -216,7 +219,9 @@ def push_certificate(machine: Machine, peer: Peer, height: int, now: Now) -> Non
     certificate = machine.recent.get(height)
     pause = machine.spec.parameters.vote_timeout_ms(0)
     last = machine.pushed_ms.get(peer)
-    if certificate is None or peer == machine.peer:
+    table, previous = machine.tip.view.table, machine.tip.view.previous
+    owner = peer in table.weights or (previous is not None and peer in previous.weights)
+    if certificate is None or peer == machine.peer or not owner:
         return
     if last is not None and now.monotonic_ms < last + pause:
         return

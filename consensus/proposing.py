@@ -1,6 +1,6 @@
 """Candidates, the round clock, this peer's own proposal (protocol §5, §6 first point, §8 time)."""
 
-from consensus import proposers, transition
+from consensus import merkle, proposers, transition
 from consensus.block import Block, Proposal, propose_bytes, proposed_block
 from consensus.effects import (
     ACCEPT,
@@ -21,7 +21,7 @@ from consensus.encoding import encode
 from consensus.errors import ConsensusError, InvalidBlock
 from consensus.events import BlockBuilt
 from consensus.facts import DoubleProposal
-from consensus.ids import BlockId, Epoch, Now, Peer, Round, Slot
+from consensus.ids import BlockId, Epoch, Now, Peer, Round, Slot, content_id
 from consensus.signatures import PROPOSAL
 from consensus.signing import PROPOSE
 from consensus.standing import (
@@ -30,11 +30,13 @@ from consensus.standing import (
     EXECUTING,
     FETCHES_MAX,
     HELD,
+    INVALID,
     PROPOSALS_HELD_MAX,
     VALID,
     Candidate,
     Machine,
     is_due,
+    is_due_since,
 )
 
 ROUNDS_AHEAD_MAX = 8  # proposals further ahead are ignored; they come again when we are there
@@ -48,11 +50,14 @@ def take_proposal(machine: Machine, proposal: Proposal, source: Peer | None, now
     standing, fields = machine.standing, proposal.block.header.fields
     if proposal.id in standing.candidates:
         known = standing.candidates[proposal.id]
-        known.proposal = known.proposal or proposal
+        if known.proposal is None and rank_of(machine, proposal) is not None:
+            known.proposal = proposal
         return IGNORE
-    if fields.time_ms > now.clock_ms + EARLY_MAX_MS:
+    confirmed = is_confirmed(machine, proposal.id)
+    if fields.time_ms > now.clock_ms + EARLY_MAX_MS and not confirmed:
         return IGNORE
-    if not standing.round - 1 <= fields.round <= standing.round + ROUNDS_AHEAD_MAX:
+    near = standing.round - 1 <= fields.round <= standing.round + ROUNDS_AHEAD_MAX
+    if not near and not confirmed:
         return IGNORE
     rank = rank_of(machine, proposal)
     if rank is None:
@@ -62,16 +67,80 @@ def take_proposal(machine: Machine, proposal: Proposal, source: Peer | None, now
         for other in standing.candidates.values()
         if (other.round, other.slot) == (fields.round, fields.proposer_slot)
     ]
-    if len(twins) > 1 or len(standing.candidates) >= PROPOSALS_HELD_MAX:
+    if not confirmed and (len(twins) > 1 or not make_room(machine, fields.round, rank)):
         return IGNORE
-    candidate = Candidate(proposal.block, proposal, rank, source=source)
+    named = is_named(machine, proposal.id)
+    candidate = Candidate(proposal.block, proposal, rank, named=named, source=source)
     standing.candidates[proposal.id] = candidate
     for twin in twins:
         if twin.proposal is not None:
             machine.doubles.append(DoubleProposal.of(twin.proposal, proposal))
-    if twins and not standing.polling:  # protocol §5 ‡: passed over as starting preference only
+    begun = standing.polling and fields.round == standing.round
+    if twins and not begun:  # protocol §5 ‡: passed over as starting preference only
         candidate.doubled = twins[0].doubled = True
     return ACCEPT
+
+
+def make_room(machine: Machine, round_: int, rank: int) -> bool:
+    """Whether one more proposal may be held; the least useful one goes if it is worse."""
+    standing, held = machine.standing, machine.standing.candidates
+    if len(held) < PROPOSALS_HELD_MAX:
+        return True
+
+    def use(of_round: int, of_rank: int) -> tuple[int, int]:
+        """Greatest first out: rounds far from this one, then late ranks."""
+        return abs(of_round - standing.round), of_rank
+
+    loose = [
+        (use(candidate.round, candidate.rank), block)
+        for block, candidate in held.items()
+        if candidate.status in (HELD, INVALID) and not is_urgent(machine, candidate)
+    ]
+    worst, block = max(loose, default=((-1, -1), None))
+    if block is None or worst <= use(round_, rank):
+        return False
+    del held[block]
+    return True
+
+
+def take_confirmed(machine: Machine, block: Block, source: Peer) -> None:
+    """A fetched block without its proposer's word: more than a third confirmed it, so it counts.
+
+    Time, round and a second twin are no reason against it (protocol §7, §8).
+    """
+    standing = machine.standing
+    if block.id in standing.candidates or not is_confirmed(machine, block.id):
+        return
+    try:
+        check_block(machine, block)
+    except ConsensusError:
+        return  # asked for at another peer
+    rank = block.header.fields.rank
+    standing.candidates[block.id] = Candidate(block, None, rank, named=True, source=source)
+
+
+def is_whole(block: Block) -> bool:
+    """Whether the body is the one that the header names; if not, whoever sent it is to blame."""
+    fields, body = block.header.fields, block.body
+    parent = content_id(body.parent_certificate) if body.parent_certificate else None
+    return (
+        fields.parent_certificate == parent
+        and fields.facts_root == merkle.root(body.facts)
+        and fields.inputs_root == merkle.root(body.input_leaves)
+    )
+
+
+def is_named(machine: Machine, block: BlockId) -> bool:
+    """Whether a confirm or an answer that is being followed names it."""
+    fetched = any(wanted == block for _, wanted in machine.fetches.values())
+    return fetched or machine.standing.votes.confirm_weight(block) > 0
+
+
+def is_confirmed(machine: Machine, block: BlockId) -> bool:
+    """More than a third of the slots confirmed it in one round, or a quorum was shown."""
+    standing = machine.standing
+    shown = standing.shown is not None and standing.shown.block == block
+    return shown or 3 * standing.votes.confirm_weight(block) > standing.votes.occupied
 
 
 def rank_of(machine: Machine, proposal: Proposal) -> int | None:
@@ -150,10 +219,13 @@ def starting_preference(machine: Machine, now: Now) -> Candidate | None:
 
 
 def advance_candidates(machine: Machine, now: Now) -> None:
-    """Order executions: best first, at most 3 a round, and what more than a third confirm."""
+    """Order executions: best first, at most 3 a round, and what more than a third confirm.
+
+    Invalid ones are not counted, and those whose turn has not come are counted apart: else three
+    early or invalid proposals would keep the honest one from being executed.
+    """
     standing = machine.standing
     begun = [c for c in standing.candidates.values() if c.status != HELD]
-    spent = sum(1 for c in begun if c.round == standing.round)
     waiting = sorted(
         (c for c in standing.candidates.values() if c.status == HELD),
         key=lambda c: (c.round, *c.order),
@@ -161,12 +233,19 @@ def advance_candidates(machine: Machine, now: Now) -> None:
     for candidate in waiting:
         urgent = is_urgent(machine, candidate)
         twin = any((c.round, c.slot) == (candidate.round, candidate.slot) for c in begun)
-        fits = candidate.round == standing.round and spent < EXECUTED_PER_ROUND_MAX
+        opened = is_open(machine, candidate, now)
+        alike = [
+            c
+            for c in begun
+            if c.round == standing.round
+            and c.status != INVALID
+            and is_open(machine, c, now) == opened
+        ]
+        fits = candidate.round == standing.round and len(alike) < EXECUTED_PER_ROUND_MAX
         if not urgent and (not fits or (twin and not candidate.named)):
             continue
         if execute(machine, candidate, now):
             begun.append(candidate)
-            spent += candidate.round == standing.round
 
 
 def is_urgent(machine: Machine, candidate: Candidate) -> bool:
@@ -177,7 +256,7 @@ def is_urgent(machine: Machine, candidate: Candidate) -> bool:
         return True
     if standing.certificate is not None and standing.certificate.block == block:
         return True
-    return 3 * standing.votes.confirm_weight(block) > standing.votes.occupied
+    return is_confirmed(machine, block)
 
 
 def execute(machine: Machine, candidate: Candidate, now: Now) -> bool:
@@ -235,6 +314,17 @@ def fetch_block(machine: Machine, block: BlockId, peer: Peer, now: Now) -> None:
 
 
 def advance_clock(machine: Machine, now: Now) -> None:
+    """The round clock, and the time from which this round has a candidate."""
+    advance_round_clock(machine, now)
+    standing = machine.standing
+    if standing.executed_ms is None and any(
+        candidate.round == standing.round and is_candidate(machine, block, now)
+        for block, candidate in standing.candidates.items()
+    ):
+        standing.executed_ms = now.monotonic_ms
+
+
+def advance_round_clock(machine: Machine, now: Now) -> None:
     """Start, or stop and reset, the clock of round 0; later rounds start on entering ‡."""
     standing = machine.standing
     if standing.round >= 1:
@@ -257,7 +347,9 @@ def advance_proposal(machine: Machine, now: Now) -> None:
     """Ask for the link, then build, when it is this peer's turn (protocol §5)."""
     standing = machine.standing
     turn = own_turn_ms(machine)
-    if turn is None or now.monotonic_ms < turn or standing.building or standing.built_empty:
+    if turn is None or now.monotonic_ms < turn or standing.building:
+        return
+    if standing.built_empty and not is_due_since(machine, standing.built_clock_ms, now):
         return
     fields = machine.tip.header.fields
     ranked = machine.peer in machine.tip.view.chains
@@ -268,7 +360,7 @@ def advance_proposal(machine: Machine, now: Now) -> None:
             machine.out.append(Reveal(Epoch(standing.epoch), number))
         return
     rank, slot = own_rank(machine)
-    standing.building = True
+    standing.building, standing.built_clock_ms = True, now.clock_ms
     machine.out.append(
         Build(
             parent=machine.tip.header.id,
@@ -319,7 +411,7 @@ def parent_certificate(machine: Machine) -> bytes:
     return certificate.raw
 
 
-def take_built(machine: Machine, event: BlockBuilt, now: Now) -> None:
+def take_built(machine: Machine, event: BlockBuilt) -> None:
     """Our block is executed: make it and its record durable, then sign it."""
     standing = machine.standing
     if (event.height, event.round) != (standing.height, standing.round):
@@ -327,7 +419,11 @@ def take_built(machine: Machine, event: BlockBuilt, now: Now) -> None:
     standing.building = False
     if event.block is None:
         standing.built_empty = True
-        machine.pool_due = False
+        # What a valid proposal includes is due here too, whatever our own pool may give.
+        machine.pool_due = any(
+            other.status == VALID and other.block.body.messages
+            for other in standing.candidates.values()
+        )
         return
     if own_turn_ms(machine) is None:
         return
@@ -336,8 +432,6 @@ def take_built(machine: Machine, event: BlockBuilt, now: Now) -> None:
     candidate = Candidate(event.block, None, rank, VALID, event.view, event.due_ms)
     candidate.persisted = True
     standing.candidates[header.id] = candidate
-    if standing.executed_ms is None:
-        standing.executed_ms = now.monotonic_ms
     unsigned = propose_bytes(
         chain=machine.spec.id,
         epoch=standing.epoch,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consensus.block import Block, Header, Proposal
-from consensus.certificates import Certificate, Vote
+from consensus.certificates import Aggregate, Certificate, Vote
 from consensus.dice import Dice
 from consensus.effects import Effect
 from consensus.facts import DoubleProposal, LateAccept
@@ -22,11 +22,11 @@ from consensus.transition import View
 from consensus.votes import Votes
 
 EXECUTED_PER_ROUND_MAX = 3  # protocol §6
-PROPOSALS_HELD_MAX = 64  # per height; the worst ranks of old rounds go first
+PROPOSALS_HELD_MAX = 64  # per height; coming rounds go first, then the worst ranks of this one
 EARLY_MAX_MS = 10_000  # further ahead of our clock: not kept (protocol §8)
 FETCHES_MAX = 16  # asks for unknown blocks open at once, one per peer
 RECENT_HEIGHTS = 32  # certificates kept for stragglers and late accepts (protocol §4)
-AHEAD_VOTES_MAX = 4096  # votes kept for height + 1
+AHEAD_VOTES_MAX = 4096  # votes kept for height + 1, one per signer and phase
 AHEAD_PROPOSALS_MAX = 16
 POLL_PAUSE_DIVISOR = 10  # after polls without a winner: a tenth of poll_timeout
 POLL_ROUNDS_MAX = 64  # groups of polls that one event may finish when all slots are our own
@@ -108,8 +108,10 @@ class Standing:
     value: BlockId | None = None  # what was settled on; null is nil
     building: bool = False
     built_empty: bool = False  # our last build of this round found nothing to include
+    built_clock_ms: int = -1  # clock time at which that build was ordered
     confirms_ms: int | None = None  # confirms of any value of this round are a quorum since
     accepts_ms: int | None = None
+    shown: Aggregate | None = None  # a quorum of confirms of the highest round, shown by a peer
     certificate: Certificate | None = None
     committing: bool = False
     resent_ms: int = 0
@@ -153,7 +155,7 @@ class Machine:
     links_epoch: int = -1
     reveal_asked: int = -1
     pool_due: bool = False
-    ahead_votes: list[Vote] = field(default_factory=list)
+    ahead_votes: dict[tuple[Peer, str], Vote] = field(default_factory=dict)
     ahead_proposals: dict[Peer, Proposal] = field(default_factory=dict)
     recent: dict[int, Certificate] = field(default_factory=dict)
     parent_accepts: dict[Peer, Vote] = field(default_factory=dict)
@@ -185,5 +187,10 @@ def is_due(machine: Machine, now: Now) -> bool:
     """Whether this peer has a reason for a block (protocol §5). Rounds ≥ 1 are always due."""
     if machine.standing.round >= 1 or machine.pool_due:
         return True
+    return is_due_since(machine, -1, now)
+
+
+def is_due_since(machine: Machine, since_ms: int, now: Now) -> bool:
+    """Whether a reminder or the heartbeat came due after the clock time `since_ms`."""
     times = (machine.tip.due_ms, heartbeat_due_ms(machine))
-    return any(time is not None and now.clock_ms >= time for time in times)
+    return any(time is not None and since_ms < time <= now.clock_ms for time in times)

@@ -52,7 +52,7 @@ def _check_body(spec: ChainSpec, block: Block) -> None:
     _require("inputs once", len(dict.fromkeys(body.inputs)) == len(body.inputs))
     _require("gas", fields.gas_used <= parameters.gas(fields.height, fields.round))
     _require("facts_root", fields.facts_root == merkle.root(body.facts))
-    _require("inputs_root", fields.inputs_root == merkle.root(body.inputs))
+    _require("inputs_root", fields.inputs_root == merkle.root(body.input_leaves))
 
 
 def _check_skipped(block: Block) -> None:

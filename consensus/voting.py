@@ -13,12 +13,12 @@ from consensus.effects import (
     Sign,
 )
 from consensus.events import Signed
-from consensus.ids import BlockId, Id, Now, Round
+from consensus.ids import BlockId, Id, Now, Peer, Round
 from consensus.signatures import ACCEPT as ACCEPT_KIND
 from consensus.signatures import CONFIRM as CONFIRM_KIND
 from consensus.signatures import PROPOSAL as PROPOSAL_KIND
 from consensus.signing import ACCEPT, CONFIRM, PROPOSE
-from consensus.standing import HELD, VALID, Candidate, Machine
+from consensus.standing import EXECUTING, VALID, Candidate, Machine
 
 _PHASE_OF_KIND = {CONFIRM_KIND: CONFIRM, ACCEPT_KIND: ACCEPT}
 _KIND_OF_PHASE = {PROPOSE: PROPOSAL_KIND, CONFIRM: CONFIRM_KIND, ACCEPT: ACCEPT_KIND}
@@ -117,12 +117,11 @@ def lock_allows(machine: Machine, block: BlockId) -> bool:
 def advance_valid(machine: Machine, now: Now) -> None:
     """A quorum of Confirm(b), b held and valid: valid value; in this round also lock and accept."""
     standing = machine.standing
-    for round_, block in standing.votes.confirmed():
+    for round_, block in proven(machine):
         candidate = standing.candidates.get(block)
         if candidate is None:
-            supporters = standing.votes.supporters(round_, CONFIRM_KIND, block)
-            for vote in supporters:
-                proposing.fetch_block(machine, block, vote.peer, now)
+            for peer in confirmers(machine, round_, block):
+                proposing.fetch_block(machine, block, peer, now)
             continue
         if candidate.status != VALID:
             candidate.named = True
@@ -132,18 +131,40 @@ def advance_valid(machine: Machine, now: Now) -> None:
             accept_confirmed(machine, candidate)
 
 
+def proven(machine: Machine) -> list[tuple[int, BlockId]]:
+    """(round, block) with a quorum of confirms: counted here, or shown as one aggregate."""
+    found, shown = machine.standing.votes.confirmed(), machine.standing.shown
+    if shown is not None and (shown.round, shown.block) not in found:
+        found.append((shown.round, shown.block))
+    return found
+
+
+def confirmers(machine: Machine, round_: int, block: BlockId) -> list[Peer]:
+    """Who holds a block that has a quorum of confirms: its confirmers made it durable."""
+    standing = machine.standing
+    shown = standing.shown
+    peers = [vote.peer for vote in standing.votes.supporters(round_, CONFIRM_KIND, block)]
+    if shown is not None and (shown.round, shown.block) == (round_, block):
+        peers += [peer for peer, _ in shown.signatures if peer not in peers]
+    return peers
+
+
 def raise_valid(machine: Machine, candidate: Candidate, round_: int) -> None:
     """Keep it if its round is higher than before; pass it on as one aggregate fact."""
     standing, block = machine.standing, candidate.block.id
     valid = machine.record.valid_at(standing.height)
     if valid is not None and round_ <= valid.round:
         return
-    votes = standing.votes.supporters(round_, CONFIRM_KIND, block)
-    aggregate = Aggregate.of(votes)
+    shown = standing.shown
+    if shown is not None and (shown.round, shown.block) == (round_, block):
+        aggregate = shown
+    else:
+        aggregate = Aggregate.of(standing.votes.supporters(round_, CONFIRM_KIND, block))
     persist(machine, candidate)
     record = machine.record.with_valid(standing.height, block, round_, aggregate.raw)
     machine.record = record
-    if not machine.record.allows(standing.height, standing.round, ACCEPT):
+    signs = round_ == standing.round and machine.weight  # then the Accept's record holds it
+    if not signs or not record.allows(standing.height, standing.round, ACCEPT):
         machine.out.append(Remember(record.raw))
 
 
@@ -176,8 +197,10 @@ def accept_certified(machine: Machine, candidate: Candidate, certificate: Certif
     place = (machine.standing.height, certificate.round, ACCEPT)
     if not machine.weight or not machine.record.allows(*place):
         return
+    block = candidate.block.id
+    machine.record = machine.record.with_lock(machine.standing.height, block, certificate.round)
     persist(machine, candidate)
-    sign_vote(machine, ACCEPT_KIND, certificate.round, candidate.block.id)
+    sign_vote(machine, ACCEPT_KIND, certificate.round, block)
 
 
 # ---- rounds -------------------------------------------------------------------------------------
@@ -223,7 +246,7 @@ def drop_old(machine: Machine) -> None:
     lock, valid = record.lock_at(standing.height), record.valid_at(standing.height)
     needed: list[BlockId] = [held.block for held in (lock, valid) if held is not None]
     for block, candidate in list(standing.candidates.items()):
-        old = candidate.round < standing.round - 1 and candidate.status in (HELD, VALID)
+        old = candidate.round < standing.round - 1 and candidate.status != EXECUTING
         if old and block not in needed and not proposing.is_urgent(machine, candidate):
             del standing.candidates[block]
 

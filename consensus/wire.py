@@ -27,7 +27,7 @@ from consensus.certificates import (
 from consensus.encoding import Schema, blob, list_of
 from consensus.errors import EncodingError
 from consensus.facts import DoubleProposal, Evidence, LateAccept, Renew, SlotClaim
-from consensus.messages import MESSAGE_BYTES_MAX, Message
+from consensus.messages import MESSAGE_BYTES_MAX, Message, decoded
 
 BATCH_BYTES_MAX = 256 * 1024
 BATCH_ITEMS_MAX = 1024
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     @classmethod
     def decode(cls, raw: bytes) -> "Batch":
         """Raises EncodingError, also when one of the messages is not well-formed."""
-        return cls(tuple([Message.decode(item) for item in _BATCH.decode(raw)[0]]))
+        return cls(tuple([decoded(item) for item in _BATCH.decode(raw)[0]]))
 
     @staticmethod
     def encode(messages: Sequence[bytes]) -> bytes:

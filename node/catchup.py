@@ -15,7 +15,8 @@ WINDOW = 16  # heights asked for ahead
 PER_PEER = 4  # asks open at one peer
 TIPS_MAX = 1_024
 ASK_TIMEOUT_MS = 5_000
-FAILURE_PAUSE_MS = 500  # a peer that failed is left alone for so long
+FAILURE_PAUSE_MS = 500  # a peer that failed is left alone for so long, doubled each time
+FAILURES_MAX = 7  # doublings: 64 s
 
 
 @dataclass(slots=True)
@@ -29,13 +30,23 @@ class CatchUp:
     asks: dict[int, tuple[Peer, int]] = field(default_factory=dict)
     kept: dict[int, Fetched] = field(default_factory=dict)
     paused: dict[Peer, int] = field(default_factory=dict)  # monotonic ms until
+    failures: dict[Peer, int] = field(default_factory=dict)  # of linked peers, in a row
+    tip_asks: dict[int, Peer] = field(default_factory=dict)
+    tips_due: dict[Peer, int] = field(default_factory=dict)  # linked peers to ask, and not before
     hinted_ms: int | None = None  # since when somebody works above the height we decide
     hint: int = 0
 
     def record_tip(self, peer: Peer, height: int) -> None:
-        """A peer says that `height` is certified."""
+        """A peer says, or shows, that `height` is certified."""
         if peer in self.tips or len(self.tips) < TIPS_MAX:
             self.tips[peer] = max(height, self.tips.get(peer, 0))
+
+    def record_tip_answer(self, peer: Peer, height: int) -> None:
+        """The answer to an ask for a tip."""
+        self.tips_due.pop(peer, None)
+        for ask in [ask for ask, asked in self.tip_asks.items() if asked == peer]:
+            del self.tip_asks[ask]
+        self.record_tip(peer, height)
 
     def record_hint(self, peer: Peer, height: int, deciding: int, now: Now) -> None:
         """A peer votes or polls at `height`, so the one before is certified."""
@@ -48,27 +59,62 @@ class CatchUp:
 
     def forget(self, peer: Peer) -> None:
         """The link is down."""
-        self.tips.pop(peer, None)
+        for table in (self.tips, self.paused, self.failures, self.tips_due):
+            table.pop(peer, None)
 
-    def record_answer(self, event: Fetched) -> bool:
+    def record_answer(self, event: Fetched, now: Now) -> bool:
         """Take the answer to one of our asks; whether it is ours."""
         place = self.asks.pop(event.ask, None)
         if place is None:
             return False
-        if event.block is not None and event.certificate is not None:
-            self.kept[place[1]] = event
+        block, certificate = event.block, event.certificate
+        if block is None or certificate is None:
+            return True
+        peer, height = place
+        if block.height == certificate.height == height and certificate.block == block.id:
+            self.kept[height] = event
+        else:
+            self.record_refused(peer, height, now)
         return True
 
     def record_failure(self, ask: int, now: Now) -> bool:
         """An ask of ours failed: its peer pauses and its tip is asked for again."""
+        peer = self.tip_asks.pop(ask, None)
+        if peer is not None:
+            self._pause(peer, now)
         place = self.asks.pop(ask, None)
         if place is None:
             return False
-        peer, height = place
-        self.paused[peer] = now.monotonic_ms + FAILURE_PAUSE_MS
+        self.record_refused(*place, now)
+        return True
+
+    def record_refused(self, peer: Peer, height: int, now: Now) -> None:
+        """A peer gave nothing of use for `height`."""
         if self.tips.get(peer, 0) >= height:
             self.tips[peer] = height - 1
-        return True
+        self._pause(peer, now)
+
+    def record_used(self, peer: Peer) -> None:
+        """The engine took what a peer gave."""
+        if peer in self.failures:
+            self.failures[peer] = 0
+
+    def _pause(self, peer: Peer, now: Now) -> None:
+        failures = self.failures.get(peer, 0)
+        self.paused[peer] = now.monotonic_ms + (FAILURE_PAUSE_MS << failures)
+        if peer in self.failures:  # linked: ask for its tip again then
+            self.failures[peer] = min(failures + 1, FAILURES_MAX)
+            self.tips_due[peer] = self.paused[peer]
+
+    def link(self, peer: Peer, now: Now) -> None:
+        """A link is up: its peer's tip is to be asked for, until it answers."""
+        self.failures[peer] = 0
+        self.tips_due[peer] = now.monotonic_ms
+
+    def tips_wanted(self, now: Now) -> list[Peer]:
+        """Peers whose tip is to be asked for now."""
+        due, asked = self.tips_due.items(), list(self.tip_asks.values())
+        return [peer for peer, at in due if at <= now.monotonic_ms and peer not in asked]
 
     def enter(self, deciding: int) -> None:
         """A height was decided here: what is at or below it is of no use."""
@@ -91,9 +137,10 @@ class CatchUp:
 
     def wake_ms(self, deciding: int, patience_ms: int) -> list[int]:
         """Times at which there may be a reason to ask."""
+        times = list(self.tips_due.values())
         if max(self.tips.values(), default=0) < deciding:
-            return []
-        times = list(self.paused.values())
+            return times
+        times += self.paused.values()
         return times if self.hinted_ms is None else [*times, self.hinted_ms + patience_ms]
 
     def wanted(self, deciding: int, best: int, now: Now) -> list[tuple[Peer, int]]:
@@ -129,7 +176,7 @@ class CatchUp:
         data = encode(["block", 1, height, None])
         return Ask(ask, peer, BLOCK, data, now.monotonic_ms + ASK_TIMEOUT_MS)
 
-
-def tip_ask(ask: int, peer: Peer, now: Now) -> Ask:
-    """The ask for a peer's newest certified height."""
-    return Ask(ask, peer, TIP, encode(["tip", 1]), now.monotonic_ms + ASK_TIMEOUT_MS)
+    def open_tip(self, ask: int, peer: Peer, now: Now) -> Ask:
+        """The ask for a peer's newest certified height."""
+        self.tip_asks[ask] = peer
+        return Ask(ask, peer, TIP, encode(["tip", 1]), now.monotonic_ms + ASK_TIMEOUT_MS)

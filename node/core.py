@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from consensus import claims
 from consensus.block import Block
-from consensus.certificates import Aggregate
+from consensus.certificates import Aggregate, check_weight
 from consensus.dice import Dice
 from consensus.effects import (
     ACCEPT,
@@ -26,10 +26,12 @@ from consensus.effects import (
     WakeAt,
 )
 from consensus.engine import Engine
-from consensus.errors import InvalidFact
+from consensus.errors import InvalidCertificate, InvalidFact
 from consensus.events import (
+    AnswerReceived,
     AskFailed,
     BlockBuilt,
+    BlockExecuted,
     Committed,
     Event,
     FactsReceived,
@@ -41,15 +43,16 @@ from consensus.events import (
     PollReceived,
     TipReceived,
     VotesReceived,
+    Woke,
 )
-from consensus.facts import DoubleProposal, Evidence, Fact, LateAccept, Renew, SlotClaim
-from consensus.ids import Height, MessageId, Now, Peer
+from consensus.facts import Evidence, Fact, LateAccept, Renew, SlotClaim
+from consensus.ids import BlockId, Height, MessageId, Now, Peer
 from consensus.messages import Message
 from consensus.signing import SignRecord
 from consensus.spec import ChainSpec
 from consensus.standing import Tip
 from node import codec
-from node.catchup import CatchUp, tip_ask
+from node.catchup import CatchUp
 from node.pool import ADDED, KNOWN, FactPool, MessagePool
 
 PATIENCE_POLLS = 4  # a peer one height ahead is believed to be behind-sending for so many timeouts
@@ -144,6 +147,11 @@ class NodeCore:
         """The height being decided."""
         return self.engine.height
 
+    def _take_hint(self, peer: Peer, height: Height, now: Now) -> None:
+        """Only owners are believed: keys are free, tips are bounded."""
+        if self._owner(peer, lately=True):
+            self.catchup.record_hint(peer, height, self.height, now)
+
     def _before(self, event: Event, now: Now, out: list[Effect]) -> None:
         match event:
             case MessagesReceived():
@@ -152,22 +160,26 @@ class NodeCore:
                 self._take_facts(event, out)
             case VotesReceived():
                 for _, vote in event.votes:
-                    self.catchup.record_hint(vote.peer, vote.height, self.height, now)
-            case PollReceived():
-                self.catchup.record_hint(event.peer, event.height, self.height, now)
+                    self._take_hint(vote.peer, vote.height, now)
+            case PollReceived() | AnswerReceived():
+                self._take_hint(event.peer, event.height, now)
             case Fetched():
-                self.messages.hold(event.messages)
-                self.catchup.record_answer(event)
+                self._hold_bodies(event)
+                self.catchup.record_answer(event, now)
+            case BlockExecuted():
+                self._take_inputs(event)
             case Missing() | AskFailed():
                 self.catchup.record_failure(event.ask, now)
             case TipReceived():
-                self.catchup.record_tip(event.peer, event.height)
+                self.catchup.record_tip_answer(event.peer, event.height)
             case LinkUp():
-                out.append(tip_ask(self.engine.machine.next_ask(), event.peer, now))
+                self.catchup.link(event.peer, now)
             case LinkDown():
                 self.catchup.forget(event.peer)
+            case Woke():
+                self.wake_ms = None  # a timer may fire early: ask for the same time again
             case BlockBuilt():
-                self.messages.remove(event.refused)
+                self.messages.refuse(event.refused)
                 for message in event.refused:
                     cause = "this peer's own execution would not include it"
                     out.append(Refused(message, "NotIncludable", cause))
@@ -185,7 +197,8 @@ class NodeCore:
             self._add_fact(Evidence.of(first, second), out)
         found: list[Fact] = [*machine.doubles, *machine.late]
         for fact in found:
-            self._add_fact(fact, out)
+            if self._judge_fact(fact) == ACCEPT:
+                self._add_fact(fact, out)
         machine.conflicts, machine.doubles, machine.late = [], [], []
         self._catch_up(event, now, out)
 
@@ -224,18 +237,59 @@ class NodeCore:
             cause = "message.chain" if wrong else ""
             out.append(Verdict(((event.token, verdict, b"", cause),)))
 
+    def _hold_bodies(self, event: Fetched) -> None:
+        """Of what came, the bodies that were asked for; catch-up holds its own with the block."""
+        machine, block = self.engine.machine, event.block
+        asked = machine.body_asks.get(event.ask)
+        candidate = None if asked is None else machine.standing.candidates.get(asked[1])
+        if block is None and candidate is not None:
+            block = candidate.block
+        if block is not None and block.height == self.height:
+            wanted = dict.fromkeys(block.body.messages)
+            self.messages.hold([message for message in event.messages if message.id in wanted])
+
+    def _take_inputs(self, event: BlockExecuted) -> None:
+        """A valid proposal's inputs enter the pool: they are due here too (protocol §5)."""
+        machine = self.engine.machine
+        candidate = machine.standing.candidates.get(event.block)
+        if event.view is None or candidate is None or candidate.proposal is None:
+            return
+        messages, _ = self.messages.lookup(candidate.block.body.messages)
+        added = [m for m in messages if self.messages.add(m, self.height) == ADDED]
+        if added:
+            machine.standing.built_empty = False
+        machine.pool_due = machine.pool_due or bool(messages)
+
     # ---- facts ----------------------------------------------------------------------------------
 
     def _take_facts(self, event: FactsReceived, out: list[Effect]) -> None:
         for token, fact in event.facts:
             if isinstance(fact, Aggregate):
-                verdict = ACCEPT if fact.height == self.height else IGNORE
+                verdict = self._judge_aggregate(fact)
             else:
                 verdict = self._judge_fact(fact)
                 if verdict == ACCEPT and not self._add_fact(fact, out, gossip=not token):
                     verdict = IGNORE
             if token:
                 out.append(Verdict(((token, verdict, bytes(fact.id), "fact"),)))
+
+    def _judge_aggregate(self, fact: Aggregate) -> str:
+        """Passed on only with a quorum of the table that decides now."""
+        if fact.chain != self.spec.id:
+            return REJECT
+        if fact.height != self.height:
+            return IGNORE
+        try:
+            check_weight(fact, self.engine.machine.standing.votes.weights)
+        except InvalidCertificate:
+            return IGNORE
+        return ACCEPT
+
+    def _owner(self, peer: Peer, *, lately: bool) -> bool:
+        """Keys are free: pools take the word of owners only (`lately`: or of the last epoch)."""
+        view = self.engine.machine.tip.view
+        before = view.previous if lately else None
+        return peer in view.table.weights or (before is not None and peer in before.weights)
 
     def _judge_fact(self, fact: Fact) -> str:
         """Blame only what is wrong in itself; early, late, unknown: ignored (protocol §4)."""
@@ -251,13 +305,15 @@ class NodeCore:
                 claims.judge(fact, self.spec, view.salt_next)
             except InvalidFact:
                 return REJECT
-        if isinstance(fact, Evidence) and fact.first.chain != self.spec.id:
+            return ACCEPT
+        if isinstance(fact, Renew):
+            return ACCEPT if self._owner(fact.peer, lately=False) else IGNORE
+        signed = fact.first if isinstance(fact, Evidence) else fact
+        signed = signed.vote if isinstance(signed, LateAccept) else signed
+        if signed.chain != self.spec.id:
             return REJECT
-        if isinstance(fact, DoubleProposal) and fact.chain != self.spec.id:
-            return REJECT
-        if isinstance(fact, LateAccept) and fact.vote.chain != self.spec.id:
-            return REJECT
-        return ACCEPT
+        lately = not isinstance(fact, LateAccept)
+        return ACCEPT if self._owner(signed.peer, lately=lately) else IGNORE
 
     def _add_fact(self, fact: Fact, out: list[Effect], *, gossip: bool = True) -> bool:
         """Into the pool, and on to others if it is of our own finding."""
@@ -292,23 +348,35 @@ class NodeCore:
     def _patience_ms(self) -> int:
         return PATIENCE_POLLS * self.spec.parameters.poll_timeout_ms
 
+    def _holds(self, block: BlockId) -> bool:
+        return block in self.engine.machine.standing.candidates
+
     def _catch_up(self, event: Event, now: Now, out: list[Effect]) -> None:
         """Ask for what is missing; feed the engine the next certified block."""
         if isinstance(event, Committed):
             self.catchup.enter(self.height)
         patience = self._patience_ms()
         best = self.catchup.behind(self.height, patience, now)
-        for peer, height in self.catchup.wanted(self.height, best, now):
+        certificate = self.engine.machine.standing.certificate
+        here = certificate is not None and self._holds(certificate.block)
+        for peer, height in self.catchup.wanted(self.height + here, best, now):
             ask = self.engine.machine.next_ask()
             out.append(self.catchup.open(ask, peer, height, now))
-        ready = self.catchup.kept.get(self.height)
-        if ready is not None and self.engine.machine.standing.certificate is None:
-            del self.catchup.kept[self.height]
-            self.messages.hold(ready.messages)
-            out += self.engine.handle(ready, now)
-            for effect in out:
-                if type(effect) is Commit:
-                    self.committing = effect.block
+        for peer in self.catchup.tips_wanted(now):
+            out.append(self.catchup.open_tip(self.engine.machine.next_ask(), peer, now))
+        ready = self.catchup.kept.pop(self.height, None)
+        if ready is None or self.engine.machine.halted:
+            return
+        assert ready.block is not None, "kept with its block"
+        self.messages.hold(ready.messages)
+        out += self.engine.handle(ready, now)
+        for effect in out:
+            if type(effect) is Commit:
+                self.committing = effect.block
+        if self._holds(ready.block.id):
+            self.catchup.record_used(ready.peer)
+        else:
+            self.catchup.record_refused(ready.peer, ready.block.height, now)
 
 
 _CAUSES = {

@@ -94,6 +94,12 @@ class MessagePool:
             chosen.append(message)
         return tuple(chosen)
 
+    def refuse(self, ids: Sequence[MessageId]) -> None:
+        """Out of the pool; the bodies stay for this height, where a candidate may hold them."""
+        found, _ = self.lookup(ids)
+        self.remove(ids)
+        self.hold(found)
+
     def remove(self, ids: Iterable[MessageId]) -> None:
         """Included or refused: out of the pool, remembered for a while."""
         for message_id in ids:

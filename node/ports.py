@@ -1,13 +1,15 @@
 """The face of a running node towards its users: what the gateway may ask, and nothing more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from consensus.effects import Commit, Refused
 from consensus.ids import ChainId, MessageId, Peer
 from consensus.messages import Message
 from consensus.spec import ChainSpec
 from consensus.state import State
+from node.execution.ports import Outcome
 from node.store.chain import ChainData
 from perper_core.ports import Fabric
 
@@ -27,7 +29,9 @@ class Face(Protocol):
     spec: ChainSpec
     chain: ChainData
     peer: Peer
-    fabric: Fabric
+
+    @property
+    def fabric(self) -> Fabric: ...
 
     @property
     def chain_id(self) -> ChainId: ...
@@ -44,8 +48,18 @@ class Face(Protocol):
         """(height, committed state) for views and accounts."""
         ...
 
-    async def prove(self, key: bytes) -> bytes:
-        """Canonical bytes of the state map's proof for a key, at the committed height."""
+    async def prove(self, key: bytes) -> tuple[int, bytes]:
+        """(committed height, canonical bytes of its state map's proof for a key)."""
+        ...
+
+    def pending(self, message: MessageId) -> Message | None:
+        """A message that waits in the pool."""
+        ...
+
+    def listen(
+        self, committed: Callable[[Commit, Outcome], None], refused: Callable[[Refused], None]
+    ) -> None:
+        """Be told of every committed block, and of messages of users that are refused later."""
         ...
 
     def status(self) -> dict[str, Any]:

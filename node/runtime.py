@@ -129,6 +129,8 @@ class Runtime:
         self.halted = ""
         self.dropped = 0
         self.events = 0
+        self.settle_ms: int | None = None  # of the newest height that settled here
+        self._settled_height = -1
         self.on_refused: Callable[[Refused], None] = lambda effect: None
         self.on_committed: Callable[[Commit, Outcome], None] = lambda effect, outcome: None
         self._signer, self._chain, self._executor = signer, chain, executor
@@ -213,6 +215,7 @@ class Runtime:
         now = self._clock()
         self.events += 1
         effects = self.core.handle(event, now)
+        self._observe(now)
         if self._journal is not None:
             self._journal.append(now, event, effects)
         for effect in effects:
@@ -220,6 +223,14 @@ class Runtime:
         answer = self._answers.pop(id(event), None)
         if answer is not None and not answer.done():
             answer.set_result([effect for effect in effects if type(effect) is Refused])
+
+    def _observe(self, now: Now) -> None:
+        """How long Snowball took from the first executed candidate, once a height."""
+        standing = self.core.engine.machine.standing
+        if standing.settled and standing.height != self._settled_height:
+            self._settled_height = standing.height
+            if standing.executed_ms is not None:
+                self.settle_ms = now.monotonic_ms - standing.executed_ms
 
     # ---- effects --------------------------------------------------------------------------------
 

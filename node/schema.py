@@ -4,11 +4,13 @@ Ids and hashes are base32, keys `apx1…`, bytes `{"/": {"bytes": base64}}`, who
 text. One envelope for every error. Knows no transport.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from consensus.block import Body, Header
 from consensus.certificates import Certificate
+from consensus.encoding import decode
 from consensus.errors import EncodingError
 from consensus.ids import (
     Agent,
@@ -18,11 +20,11 @@ from consensus.ids import (
     id_text,
     peer_text,
 )
-from consensus.messages import AgentEvent, Message, Receipt, decode_data
+from consensus.messages import DATA_BYTES_MAX, AgentEvent, Message, Receipt, decode_data
 from consensus.spec import ChainSpec, agent_id
 from consensus.state import State
 from consensus.tables import Table
-from node.execution.keys import AGENT, AgentRecord, agent_key
+from node.execution.keys import AgentRecord, agent_key
 from node.execution.registry import NATIVE, describe
 from node.forms import json_bytes, json_int, json_value
 from node.sdk.shapes import REQUIRED
@@ -142,6 +144,16 @@ def summary_json(stored: StoredBlock) -> Json:
     }
 
 
+def raw_json(stored: StoredBlock, next_table: bytes | None) -> Json:
+    """Base64 of what certifies a height; the table that it set, where an epoch ends."""
+    return {
+        "height": stored.height,
+        "header": b64encode(stored.header).decode(),
+        "certificate": b64encode(stored.certificate).decode(),
+        "next_table": None if next_table is None else b64encode(next_table).decode(),
+    }
+
+
 def slots_json(table: Table) -> Json:
     """The table of an epoch: slots per owner, the vacant ones too."""
     owners = {peer_text(peer): list(table.slots_of(peer)) for peer in table.weights}
@@ -186,12 +198,13 @@ def message_json(message: Message, names: Names) -> Json:
 
 
 def event_json(event: AgentEvent, names: Names) -> Json:
-    return {"agent": names.agent(event.agent), "type": event.type, "data": _fields(event.data)}
+    return {"agent": names.agent(event.agent), "type": event.type, "data": _decoded(event.data)}
 
 
-def _fields(data: bytes) -> Any:
+def _decoded(data: bytes) -> Any:
+    """JSON of a canonical value; its bytes where it is none."""
     try:
-        return json_value(decode_data(data)[1])
+        return json_value(decode(data, max_bytes=DATA_BYTES_MAX))
     except EncodingError:
         return json_bytes(data)
 
@@ -203,7 +216,7 @@ def receipt_json(receipt: Receipt, names: Names) -> Json:
         "index": receipt.index,
         "status": receipt.status,
         "code": receipt.code,
-        "data": json_bytes(receipt.data) if receipt.data else None,
+        "data": _decoded(receipt.data) if receipt.data else None,
         "gas": json_int(receipt.gas),
         "events": [event_json(event, names) for event in receipt.events],
         "effects": [id_text(Id(effect)) for effect in receipt.effects],
@@ -238,8 +251,3 @@ def agent_schema(code: str) -> Json | None:
         for name, handler in NATIVE.classes[code].form.handlers.items()
     }
     return {**described, "required": required}
-
-
-def agents_prefix() -> bytes:
-    """Where the records of agents lie in the state."""
-    return AGENT

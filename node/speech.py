@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from consensus import wire
 from consensus.block import (
     BODY_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -51,16 +52,22 @@ from consensus.events import (
     TipReceived,
     VotesReceived,
 )
-from consensus.facts import Fact, decode_fact
+from consensus.facts import (
+    DoubleProposal,
+    Evidence,
+    Fact,
+    LateAccept,
+    Renew,
+    SlotClaim,
+    decode_fact,
+)
 from consensus.ids import BlockId, Height, MessageId, Peer, Signature
-from consensus.messages import MESSAGE_BYTES_MAX, Message, decoded
+from consensus.messages import MESSAGE_BYTES_MAX, Message
 from consensus.signatures import Verifier
 from consensus.transition import signed_items
 
 Check = tuple[bytes, bytes, bytes]  # key, signed bytes, signature
 
-BATCH_BYTES_MAX = 256 * 1024  # of one gossip payload of messages
-BATCH_ITEMS_MAX = 1_024
 REPLY_BODIES_BYTES_MAX = 2 * 1024 * 1024  # message bodies that travel in one reply
 REPLY_BODIES_MAX = 4_096
 REPLY_BYTES_MAX = 4 * 1024 * 1024
@@ -71,8 +78,8 @@ PROTOS = (POLL, BLOCK, CERT, BODIES, TIP)
 TOPIC_BYTES_MAX = {
     VOTES: VOTE_BYTES_MAX,
     FACTS: CERTIFICATE_BYTES_MAX,
-    MESSAGES: BATCH_BYTES_MAX,
-    PROPOSALS: BATCH_BYTES_MAX,  # a larger one is fetched by the id that polls name
+    MESSAGES: wire.BATCH_BYTES_MAX,
+    PROPOSALS: wire.BATCH_BYTES_MAX,  # a larger one is fetched by the id that polls name
 }
 REPLIES_MAX = {
     POLL: CERTIFICATE_BYTES_MAX + 64,
@@ -82,11 +89,6 @@ REPLIES_MAX = {
     TIP: 64,
 }
 
-_AGGREGATE_TAG = b"\x69aggregate"
-
-_BATCH = Schema(
-    "batch", 1, [list_of(blob(MESSAGE_BYTES_MAX), BATCH_ITEMS_MAX)], max_bytes=BATCH_BYTES_MAX
-)
 _ASKS = {
     POLL: Schema("poll", 1, [ID, UINT], max_bytes=128),
     BLOCK: Schema("block", 1, [UINT, optional(ID)], max_bytes=128),
@@ -150,13 +152,15 @@ def batches(records: Iterable[bytes]) -> list[bytes]:
     waiting: list[bytes] = []
     size = 0
     for record in records:
-        if waiting and (size + len(record) > BATCH_BYTES_MAX - 1024 or len(waiting) == 1000):
-            payloads.append(_BATCH.encode((waiting,)))
+        if waiting and (
+            size + len(record) > wire.BATCH_BYTES_MAX - 1024 or len(waiting) == wire.BATCH_ITEMS_MAX
+        ):
+            payloads.append(wire.Batch.encode(waiting))
             waiting, size = [], 0
         waiting.append(record)
         size += len(record) + 5
     if waiting:
-        payloads.append(_BATCH.encode((waiting,)))
+        payloads.append(wire.Batch.encode(waiting))
     return payloads
 
 
@@ -170,20 +174,26 @@ class Heard:
 
 def hear(topic: str, data: bytes, token: int, source: Peer | None) -> Heard:
     """Gossip of one topic, bounded and decoded. Raises EncodingError."""
-    if topic == PROPOSALS:
-        return _hear_proposal(Proposal.decode(data), token, source)
-    if topic == VOTES:
-        vote = Vote.decode(data)
-        check = (vote.peer, vote.signed_bytes, vote.signature)
-        return Heard(VotesReceived(((token, vote),)), (check,))
-    if topic == FACTS:
-        fact = Aggregate.decode(data) if data[1:11] == _AGGREGATE_TAG else decode_fact(data)
-        return Heard(FactsReceived(((token, fact),)), tuple(_fact_checks(fact)))
-    if topic == MESSAGES:
-        messages = tuple([decoded(raw) for raw in _BATCH.decode(data)[0]])
-        checks = tuple([message_check(message) for message in messages])
-        return Heard(MessagesReceived(token, messages, source), checks)
-    raise EncodingError(f"unknown topic {topic}")
+    match wire.decode_record(data, wire.TOPICS[topic]):
+        case Vote() as vote:
+            check = (vote.peer, vote.signed_bytes, vote.signature)
+            return Heard(VotesReceived(((token, vote),)), (check,))
+        case wire.Batch() as batch:
+            checks = tuple([message_check(message) for message in batch.messages])
+            return Heard(MessagesReceived(token, batch.messages, source), checks)
+        case Proposal() as proposal:
+            return _hear_proposal(proposal, token, source)
+        case (
+            Aggregate()
+            | SlotClaim()
+            | Renew()
+            | LateAccept()
+            | Evidence()
+            | DoubleProposal() as fact
+        ):
+            return Heard(FactsReceived(((token, fact),)), tuple(_fact_checks(fact)))
+        case _:
+            raise EncodingError(f"{topic}: not a record of this topic")
 
 
 def message_check(message: Message) -> Check:
@@ -231,6 +241,9 @@ def answer(library: Library, proto: str, data: bytes) -> bytes:
     assert proto == BLOCK, "polls and pushes are for the engine"
     height, block = fields
     held = library.certified(height) if block is None else library.candidate(block)
+    if held is None and block is not None:  # decided meanwhile
+        held = library.certified(height)
+        held = held if held is not None and held.block.id == block else None
     if held is None:
         return NONE
     messages = _bounded(library.bodies(held.block.body.messages))

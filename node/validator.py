@@ -16,9 +16,9 @@ from typing import Any
 from consensus.block import Block, Body, Header
 from consensus.certificates import Certificate
 from consensus.dice import Dice
-from consensus.effects import Ask, Blame, Commit, Gossip, Reply, Verdict
-from consensus.events import Event, MessagesReceived
-from consensus.ids import ChainId, MessageId, Peer, id_text, peer_text
+from consensus.effects import Ask, Blame, Commit, Gossip, Refused, Reply, Verdict
+from consensus.events import Event, LinkUp, MessagesReceived
+from consensus.ids import ChainId, MessageId, Peer, hash_text, id_text, peer_text
 from consensus.messages import Message
 from consensus.signing import SignRecord
 from consensus.spec import ChainSpec
@@ -33,6 +33,7 @@ from network.mesh.noise import public_key
 from network.ports import LinkIdentity, LinkSecret, Network, PeerAddress
 from node.agents.consensus import ConsensusAgent
 from node.agents.executor import ExecutorAgent, FabricExecutor
+from node.agents.gateway import GatewayAgent
 from node.agents.gossip import GossipAgent
 from node.agents.hill import HillAgent
 from node.core import NodeCore, Restored
@@ -77,6 +78,9 @@ class NodeOptions:
     host: str = "127.0.0.1"
     port: int = 0
     peers: tuple[PeerAddress, ...] = ()
+    api_host: str = ""  # empty: no gateway
+    api_port: int = 0
+    api_token: str = ""  # needed for anything but loopback
     mining: bool = True
     journal: str = "ring"
     trace: Callable[[str, str, str], None] | None = None
@@ -107,7 +111,8 @@ class Validator:
         self.verifier = SodiumVerifier()
         self.started_s = time.monotonic()
         self.committed_listeners: list[Callable[[Commit, Outcome], None]] = []
-        self.settle_ms: list[int] = []
+        self.messages_total = 0  # of accounts, committed since the start
+        self.linked = asyncio.Event()  # a link came up since `when_ready` looked
         self._opened: list[Callable[[], None]] = []
 
     @property
@@ -240,6 +245,14 @@ class Validator:
         await self.network.start(self._identity, self.inbox)
         self.network.connect(self.options.peers, keep=True)
         self.hill.observe(self.core.engine.machine.tip.view)
+        if self.options.api_host:
+            self.gateway = GatewayAgent(
+                self,
+                host=self.options.api_host,
+                port=self.options.api_port,
+                token=self.options.api_token,
+            )
+            await self.host.start(self.gateway, "gateway")
 
     def _runtime(self, context: Context) -> Runtime:
         executor = FabricExecutor(context, self.executor, self.state_of_tip, "executor")
@@ -275,9 +288,18 @@ class Validator:
         self.runtime.fail(TwinFound(cause, hint=hint))
 
     def _offer(self, event: Event) -> bool:
+        if type(event) is LinkUp:
+            self.linked.set()
         return self.runtime.offer(event)
 
+    async def when_ready(self) -> None:
+        """Until all conditions of `ready` hold, which links bring about."""
+        while not self.ready[0]:
+            self.linked.clear()
+            await self.linked.wait()
+
     def _on_committed(self, effect: Commit, outcome: Outcome) -> None:
+        self.messages_total += len(effect.block.body.messages)
         self.hill.observe(outcome.view)
         for listener in self.committed_listeners:
             listener(effect, outcome)
@@ -336,8 +358,19 @@ class Validator:
     def state(self) -> tuple[int, State]:
         return self.chain.height, self.chain.state
 
-    async def prove(self, key: bytes) -> bytes:
-        return (await self.executor.prove(key)).encode()
+    async def prove(self, key: bytes) -> tuple[int, bytes]:
+        async with self.executor.still():
+            tip = self.executor.line.tip
+            return tip.header.height, tip.map.prove(key).encode()
+
+    def pending(self, message: MessageId) -> Message | None:
+        return self.core.messages.messages.get(message)
+
+    def listen(
+        self, committed: Callable[[Commit, Outcome], None], refused: Callable[[Refused], None]
+    ) -> None:
+        self.committed_listeners.append(committed)
+        self.runtime.on_refused = refused
 
     def status(self) -> dict[str, Any]:
         """What `/v1/status` shows; numbers of the tip unless said otherwise."""
@@ -352,7 +385,7 @@ class Validator:
             "chain_name": self.spec.name,
             "height": fields.height,
             "block": id_text(machine.tip.header.id),
-            "state_root": fields.state_root.hex(),
+            "state_root": hash_text(fields.state_root),
             "time_ms": fields.time_ms,
             "epoch": standing.epoch,
             "slots": machine.weight,
@@ -369,6 +402,8 @@ class Validator:
                 "candidates": len(standing.candidates),
                 "quiet": standing.clock_ms is None,
             },
+            "settle_ms": self.runtime.settle_ms,
+            "messages_total": self.messages_total,
             "pool": len(self.core.messages.messages),
             "pool_bytes": self.core.messages.size,
             "peers": len(self.network.peers()),
@@ -396,6 +431,8 @@ class Validator:
         return {
             "height": machine.tip.header.fields.height,
             "round": machine.standing.round,
+            "settle_ms": self.runtime.settle_ms or 0,
+            "messages_total": self.messages_total,
             "slots": machine.weight,
             "peers": len(self.network.peers()),
             "pool_messages": len(self.core.messages.messages),

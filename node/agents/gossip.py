@@ -318,10 +318,11 @@ class GossipAgent(Agent):
 
     def candidate(self, block: BlockId) -> Held | None:
         candidate = self.core.engine.machine.standing.candidates.get(block)
-        if candidate is None or candidate.proposal is None:
+        if candidate is None:
             return None
         proposal = candidate.proposal
-        return Held(candidate.block, b"", (proposal.peer, proposal.signature))
+        word = None if proposal is None else (proposal.peer, proposal.signature)
+        return Held(candidate.block, b"", word)
 
     def bodies(self, ids: Sequence[MessageId]) -> list[bytes]:
         found, missing = self.core.lookup(ids)

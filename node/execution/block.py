@@ -213,7 +213,7 @@ def _finish(parent: Parent, place: Place, plan: Plan, body: Body, facts: Sequenc
         reveal=place.reveal,
         randomness=randomness,
         next_table=Hash(b""),
-        inputs_root=merkle.root(body.inputs),
+        inputs_root=merkle.root(body.input_leaves),
         outputs_root=merkle.root(()),
         receipts_root=merkle.root(plan.receipts),
         state_root=Hash(b""),

@@ -19,6 +19,8 @@ from perper_core.errors import Conflict, Invalid
 from perper_core.ports import (
     ABSENT,
     ANY_VERSION,
+    DEFAULT_EXECUTION,
+    DEFAULT_STREAM,
     LIVE,
     Appended,
     ExecutionInfo,
@@ -37,8 +39,6 @@ from perper_core.values import Record, Value
 T = TypeVar("T")
 
 EPHEMERAL = StreamOptions(kind=Kind.EPHEMERAL)
-PERSISTENT = StreamOptions()
-RETRIED = ExecutionOptions()
 ONE_TRY = ExecutionOptions(attempts_max=1)
 
 
@@ -304,7 +304,7 @@ class Context:
         *,
         name: str = "",
         detached: bool = False,
-        options: ExecutionOptions = RETRIED,
+        options: ExecutionOptions = DEFAULT_EXECUTION,
     ) -> Call:
         """Start without waiting. The child's id is `{execution}/{name}`, or numbered in order of
         the starts; a second run of this handler attaches to the same children (contract 12)."""
@@ -344,7 +344,7 @@ class Context:
             delegate=delegate,
             argument=argument,
             parent=self.fence,
-            options=RETRIED if resume else ONE_TRY,
+            options=DEFAULT_EXECUTION if resume else ONE_TRY,
         )
         return self.stream(name)
 
@@ -364,7 +364,7 @@ class Context:
         """A handle by name or reference. No I/O."""
         return Stream(self.fabric, _named(name, "Stream"), fence=self.fence, trace=self._home.trace)
 
-    async def open_stream(self, name: str, options: StreamOptions = PERSISTENT) -> Stream:
+    async def open_stream(self, name: str, options: StreamOptions = DEFAULT_STREAM) -> Stream:
         """Create unless it is there; Conflict if it is there with other options."""
         await self.fabric.create_stream(name, options, fence=self.fence)
         return self.stream(name)

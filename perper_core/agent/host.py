@@ -23,7 +23,7 @@ from perper_core.agent.limits import (
 )
 from perper_core.agent.worker import Worker, failure_from
 from perper_core.agent.writer import Trace
-from perper_core.errors import Conflict, Exhausted, FabricError, NotFound
+from perper_core.errors import Conflict, Exhausted, FabricError, Failed, NotFound
 from perper_core.failures import error_of
 from perper_core.limits import VALUE_BYTES_MAX
 from perper_core.ports import ExecutionOptions, Fabric
@@ -194,6 +194,11 @@ class Host:
             )
         except FabricError:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise Failed(str(error), type="CancelledError") from error  # the handler's own
         except Exception as error:
             raise error_of(failure_from(error, spec)) from error
         return _carried(result)

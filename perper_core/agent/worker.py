@@ -163,6 +163,12 @@ class Worker:
                 await self._run_body(spec, context, work)
             else:
                 result = await self._instance.run(work.delegate, context, work.argument)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it is not wanted any more: there is nothing to record
+            await self._fail(work, Failure("CancelledError", str(error)))  # the handler's own
+            return
         except Exception as error:
             await self._fail(work, failure_from(error, spec))
             return
@@ -203,14 +209,18 @@ class Worker:
         )
 
         async def consume(body: AsyncIterator[object]) -> None:
-            async for entry in body:
-                match entry:
-                    case bytes():
-                        await writer.write(entry)
-                    case Entry(raw, key, field):
-                        await writer.write(raw, key=key, field=field)
-                    case _:
-                        raise Invalid("a stream body yields bytes or Entry", delegate=spec.name)
+            try:
+                async for entry in body:
+                    match entry:
+                        case bytes():
+                            await writer.write(entry)
+                        case Entry(raw, key, field):
+                            await writer.write(raw, key=key, field=field)
+                        case _:
+                            raise Invalid("a body yields bytes or Entry", delegate=spec.name)
+            except Exception:
+                await writer.close()  # what it yielded before is in the stream
+                raise
             await writer.close()
 
         try:

@@ -1,6 +1,6 @@
 """A cluster of simulated nodes on bad weather: loss, delay, partitions; what must hold of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consensus import proposers
@@ -13,6 +13,7 @@ from consensus.messages import Draft, Message, Reference, encode_data
 from consensus.parameters import Parameters
 from consensus.spec import ChainSpec, SpecDraft
 from consensus.tables import deal
+from testnet.sim.history import History
 from testnet.sim.host import Host, KeyedHash
 from testnet.sim.simulator import CLOCK_START_MS, Simulator
 
@@ -40,16 +41,20 @@ class Cluster:
         parameters: Parameters | None = None,
         weather: Weather | None = None,
         agents: tuple[tuple[str, str, bytes], ...] = (),
+        hill_nonces: int = 0,
+        late: int = 0,
     ) -> None:
+        """`hill_nonces`: tries of a node an epoch. `late`: nodes without slots, the last ones."""
         self.dice = Dice(seed.to_bytes(32, "big"))
         self.weather = weather or Weather()
         self.simulator = Simulator(self.dice.child("simulator"))
         self.network = self.dice.child("network")
         self.keys = KeyedHash()
-        peers = [self.keys.new(f"{seed} peer {index}") for index in range(nodes)]
+        peers = [self.keys.new(f"{seed} peer {index}") for index in range(nodes + late)]
         self.accounts = [Account(self.keys.new(f"{seed} account {i}")) for i in range(4)]
-        self.spec = self._spec(peers, parameters or small_parameters(), agents)
+        self.spec = self._spec(peers[:nodes], parameters or small_parameters(), agents)
         self.cut: Callable[[Peer, Peer], bool] = lambda a, b: False
+        self.lose: Callable[[Peer, Peer, str, bytes], bool] = lambda a, b, topic, record: False
         self.hosts = {
             peer: Host(
                 self.spec,
@@ -58,10 +63,15 @@ class Cluster:
                 keys=self.keys,
                 wires=self,
                 dice=self.dice.child(f"host {index}"),
+                hill_nonces=hill_nonces,
             )
             for index, peer in enumerate(peers)
         }
         self.nonces = 0
+        self.history = History(self.spec)
+        for host in self.hosts.values():
+            host.on_performed = self.history.record
+            host.on_start = self.history.record_start
 
     def _spec(
         self,
@@ -93,10 +103,12 @@ class Cluster:
     # ---- driving --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        for host in self.hosts.values():
-            host.start()
-        for a in self.hosts:
-            for b in self.hosts:
+        """All hosts that own slots; the late ones by `restart`."""
+        owners = self.spec.genesis_table().weights
+        for peer in owners:
+            self.hosts[peer].start()
+        for a in owners:
+            for b in owners:
                 if a != b:
                     self.hosts[a].take(LinkUp(b))
 
@@ -112,6 +124,15 @@ class Cluster:
         self.hosts[peer].crash()
         for other in self.hosts.values():
             other.take(LinkDown(peer))
+
+    def isolate(self, *groups: Sequence[Peer]) -> None:
+        """Only peers of one group reach each other, until `heal`."""
+        place = {peer: index for index, group in enumerate(groups) for peer in group}
+        self.cut = lambda a, b: place.get(a) != place.get(b)
+
+    def heal(self) -> None:
+        self.cut = lambda a, b: False
+        self.lose = lambda a, b, topic, record: False
 
     def run(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
         return self.simulator.run(self.simulator.now_ms + int(1000 * seconds), done)
@@ -155,7 +176,7 @@ class Cluster:
 
     def gossip(self, source: Peer, topic: str, record: bytes) -> None:
         for peer, host in self.hosts.items():
-            if peer != source:
+            if peer != source and not self.lose(source, peer, topic, record):
                 self._carry(source, peer, self._hear(host, topic, record, source))
 
     def _hear(self, host: Host, topic: str, record: bytes, source: Peer) -> Callable[[], None]:
@@ -175,11 +196,14 @@ class Cluster:
     # ---- what must hold -------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Agreement: one block a height, equal state roots, nobody halted or blamed."""
-        chains = [host.disk.chain for host in self.hosts.values()]
-        for rows in zip(*chains, strict=False):
-            ids = {block.id for block, _, _ in rows}
-            assert len(ids) == 1, "two blocks are certified at one height"
+        """Agreement: one block a height, so equal roots; no broken word; nobody halted."""
+        assert not self.history.broken, self.history.broken[0]
+        for host in self.hosts.values():
+            for height, (block, _, _) in enumerate(host.disk.chain, 1):
+                assert block.id == self.history.certified[height], "two certified blocks"
+            if host.line is not None and not host.halted:
+                tip = host.line.tip
+                assert tip.map.root == tip.header.fields.state_root, "a state of another root"
         assert all(not host.halted for host in self.hosts.values())
 
     def blames(self) -> list[tuple[Peer, str]]:

@@ -7,11 +7,11 @@ neither seeds nor checks: `cluster` makes and judges.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from consensus import proposers
+from consensus import claims, proposers
 from consensus.block import Block
-from consensus.certificates import Certificate
+from consensus.certificates import Certificate, append_signature
 from consensus.dice import Dice
 from consensus.effects import (
     Ask,
@@ -38,14 +38,16 @@ from consensus.events import (
     CertificateReceived,
     Committed,
     Event,
+    FactsReceived,
     Persisted,
     Revealed,
     Signed,
     Woke,
 )
-from consensus.ids import BlockId, Hash, MessageId, Peer, Signature
+from consensus.facts import Fact, Renew, SlotClaim, claim_unsigned, renew_unsigned
+from consensus.ids import BlockId, Hash, MessageId, Now, Peer, Signature
 from consensus.messages import Message
-from consensus.signatures import coverage
+from consensus.signatures import CLAIM, RENEW, coverage
 from consensus.signing import SignRecord
 from consensus.spec import ChainSpec
 from consensus.standing import Tip
@@ -92,12 +94,26 @@ class Wires(Protocol):
 
 @dataclass(slots=True)
 class Disk:
-    """What survives a crash. `signed`: all that ever left the signer, for the checkers."""
+    """What survives a crash. Tests plant faults of the sign record in its two verbs."""
 
     record: bytes | None = None
     chain: list[tuple[Block, Certificate, tuple[Message, ...]]] = field(default_factory=list)
     candidates: dict[BlockId, tuple[Block, tuple[Message, ...]]] = field(default_factory=dict)
-    signed: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
+
+    def write_record(self, record: bytes) -> None:
+        """Durable when it returns."""
+        self.record = record
+
+    def read_record(self) -> bytes | None:
+        return self.record
+
+
+class Recorded(NamedTuple):
+    """One step of a core, for replay."""
+
+    now: Now
+    event: Event
+    effects: list[Effect]
 
 
 class Host:
@@ -112,7 +128,9 @@ class Host:
         keys: KeyedHash,
         wires: Wires,
         dice: Dice,
+        hill_nonces: int = 0,
     ) -> None:
+        self.hill_nonces, self.hill_epoch = hill_nonces, 0  # tries an epoch; the last one mined for
         self.spec, self.peer, self.keys, self.wires = spec, peer, keys, wires
         self.simulator, self.dice = simulator, dice
         self.disk = Disk()
@@ -128,8 +146,10 @@ class Host:
         self.refused: list[tuple[MessageId, str]] = []
         self.queries: dict[int, Callable[[bytes], None]] = {}
         self.asked = 0
-        self.records: list[tuple[Event, list[Effect]]] | None = None  # filled when a test asks
+        self.records: list[Recorded] | None = None  # filled when a test asks
         self.on_effect: Callable[[Host, Effect], None] = lambda host, effect: None
+        self.on_performed: Callable[[Host, Effect], None] = lambda host, effect: None
+        self.on_start: Callable[[Host], None] = lambda host: None
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -145,7 +165,8 @@ class Host:
             assert event.view is not None, "what was committed stays valid"
             self.line.advance(block.id)
             tip = Tip(block.header, certificate, event.view, event.due_ms)
-        record = SignRecord.decode(self.disk.record) if self.disk.record else None
+        raw = self.disk.read_record()
+        record = SignRecord.decode(raw) if raw else None
         saved = [
             held for held in self.disk.candidates.values() if held[0].height > len(self.disk.chain)
         ]
@@ -158,6 +179,7 @@ class Host:
             restored=restored,
             now=self.simulator.now(),
         )
+        self.on_start(self)
         self.take(Woke())
 
     def crash(self) -> None:
@@ -181,15 +203,20 @@ class Host:
         if self.paused:
             self.waiting.append(event)
             return
-        life = self.life
-        effects = self.core.handle(event, self.simulator.now())
+        life, now = self.life, self.simulator.now()
+        effects = self.core.handle(event, now)
         if self.records is not None:
-            self.records.append((event, effects))
+            self.records.append(Recorded(now, event, effects))
         for effect in effects:
             self.on_effect(self, effect)
             if self.life != life:
                 return  # crashed in the middle: the rest never happened
             self._perform(effect)
+            self.on_performed(self, effect)
+            if self.life != life:
+                return
+        if type(event) is Committed and self.hill_nonces:
+            self._climb()
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """In this life only."""
@@ -215,7 +242,7 @@ class Host:
                 self.disk.candidates[effect.block.id] = (effect.block, effect.messages)
                 self.later(DISK_MS, lambda: self.take(Persisted(effect.block.id)))
             case Remember():
-                self.disk.record = effect.record
+                self.disk.write_record(effect.record)
             case Execute():
                 self.later(EXECUTE_MS, lambda: self._execute(effect))
             case Build():
@@ -254,10 +281,7 @@ class Host:
 
     def _sign(self, effect: Sign) -> None:
         """The record is durable now, the signature comes a moment later."""
-        place = (effect.height, effect.round, effect.phase)
-        self.disk.record = effect.record
-        before = self.disk.signed.setdefault(place, effect.unsigned)
-        assert before == effect.unsigned, f"two signed values at {place}"
+        self.disk.write_record(effect.record)
         signature = self.keys.sign(self.peer, coverage(effect.kind, self.spec.id, effect.unsigned))
         event = Signed(effect.kind, effect.height, effect.round, effect.unsigned, signature)
         self.later(DISK_MS, lambda: self.take(event))
@@ -278,6 +302,46 @@ class Host:
         self.disk.candidates.clear()
         self.line.advance(block.id)
         self.later(DISK_MS, lambda: self.take(Committed(block.height, block.id)))
+
+    # ---- the hill -------------------------------------------------------------------------------
+
+    def _climb(self) -> None:
+        """Once an epoch, while claims are open: renew, and mine a bounded number of nonces (§4)."""
+        assert self.core is not None
+        view = self.core.engine.machine.tip.view
+        if view.salt_next is None or view.epoch < self.hill_epoch:
+            return
+        self.hill_epoch = coming = view.epoch + 1
+        seed = proposers.hash_chain_seed(self.keys.secrets[self.peer], self.spec.seed, coming)
+        commitment = hash_link(self.spec, self.peer, seed, 0)
+        facts: list[Fact] = []
+        if self.peer in view.table.weights:
+            unsigned = renew_unsigned(
+                chain=self.spec.id, epoch=coming, peer=self.peer, commitment=commitment
+            )
+            facts.append(Renew.decode(self._signed(RENEW, unsigned)))
+        for found in claims.mine(
+            self.spec,
+            salt=view.salt_next,
+            peer=self.peer,
+            commitment=commitment,
+            nonce_prefix=bytes(claims.NONCE_PREFIX_BYTES),
+            start=0,
+            count=self.hill_nonces,
+        ):
+            unsigned = claim_unsigned(
+                chain=self.spec.id,
+                epoch=coming,
+                peer=self.peer,
+                nonce=found.nonce,
+                commitment=commitment,
+            )
+            facts.append(SlotClaim.decode(self._signed(CLAIM, unsigned)))
+        self.take(FactsReceived(tuple([(0, fact) for fact in facts])))
+
+    def _signed(self, kind: str, unsigned: bytes) -> bytes:
+        covered = coverage(kind, self.spec.id, unsigned)
+        return append_signature(unsigned, self.keys.sign(self.peer, covered))
 
     # ---- network --------------------------------------------------------------------------------
 
@@ -353,10 +417,11 @@ class Host:
     def candidate(self, block: BlockId) -> Held | None:
         assert self.core is not None
         candidate = self.core.engine.machine.standing.candidates.get(block)
-        if candidate is None or candidate.proposal is None:
+        if candidate is None:
             return None
         proposal = candidate.proposal
-        return Held(candidate.block, b"", (proposal.peer, proposal.signature))
+        proposer = None if proposal is None else (proposal.peer, proposal.signature)
+        return Held(candidate.block, b"", proposer)
 
     def bodies(self, ids: Sequence[MessageId]) -> list[bytes]:
         assert self.core is not None

@@ -153,7 +153,7 @@ class MiniChain:
             "reveal": reveal,
             "randomness": next_randomness(before.randomness, reveal),
             "next_table": view.table.hash,
-            "inputs_root": merkle.root(body.inputs),
+            "inputs_root": merkle.root(body.input_leaves),
             "outputs_root": ZERO,
             "receipts_root": ZERO,
             "state_root": ZERO,

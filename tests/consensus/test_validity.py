@@ -48,7 +48,7 @@ def rebuilt(block, **parts):
     }
     header = parts.pop("header", {})
     body = Body.of(**{**made, **parts})
-    roots = {"inputs_root": merkle.root(body.inputs), "facts_root": merkle.root(body.facts)}
+    roots = {"inputs_root": merkle.root(body.input_leaves), "facts_root": merkle.root(body.facts)}
     fields = block.header.fields._replace(**{**roots, **header})
     return Block(Header.of(fields), body)
 

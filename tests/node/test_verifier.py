@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from node.verifier import SodiumVerifier, verify_once
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "ed25519_edge_cases.json"
+VECTORS = Path(__file__).parents[1] / "vectors" / "ed25519.json"
 CASES = json.loads(VECTORS.read_text())["cases"]
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
@@ -34,7 +34,7 @@ def verifier() -> Iterator[SodiumVerifier]:
     made.close()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["note"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_edge_cases_are_judged_as_libsodium_does(
     verifier: SodiumVerifier, case: dict[str, str]
 ) -> None:

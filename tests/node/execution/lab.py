@@ -160,7 +160,7 @@ class Lab:
         }
         other = Body.of(**(parts | body))
         fields = block.header.fields._replace(
-            inputs_root=merkle.root(other.inputs), facts_root=merkle.root(other.facts)
+            inputs_root=merkle.root(other.input_leaves), facts_root=merkle.root(other.facts)
         )
         return Block(Header.of(fields), other)
 

@@ -1,0 +1,188 @@
+"""One node as a process: locks, validator, fabric server, signals; from its folder to a clean end.
+
+Prints nothing: `tell` is told of listening, ready and stopped. Knows no command line.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consensus.ids import id_text, peer_text
+from consensus.spec import ChainSpec
+from network.errors import TransportError
+from network.ports import PeerAddress
+from node.config import Config
+from node.errors import ConfigError, PortBusy
+from node.folder import read_spec, remove_endpoints, write_endpoints
+from node.keystore import LoadedKey, load, lock_key
+from node.lock import FileLock
+from node.settings import Address
+from node.validator import NodeOptions, Validator
+from perper_core import errors as fabric_errors
+from perper_core.wire.access import READ_ONLY, Access
+from perper_core.wire.server import FabricServer
+
+log = logging.getLogger("apocryph.process")
+
+FABRIC_STOP_S: Final = 0.2
+AT_ONCE: Final = 130  # exit code after a second signal
+Tell = Callable[[dict[str, object]], None]
+LISTENING, READY, STOPPED = "listening", "ready", "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a process is started, beside its folder's settings."""
+
+    config: Config
+    password: Callable[[], str] | None = None
+    testnet_keys: bool = False
+    trace: Callable[[str, str, str], None] | None = None
+
+
+def run(start: Start, tell: Tell) -> None:
+    """Run the node until a signal. Raises NodeError; whatever was opened is closed then."""
+    config = start.config
+    with ExitStack() as held:
+        held.enter_context(FileLock(config.lock_path, f"the folder {config.folder}"))
+        spec = read_spec(config.spec_path)
+        key = load(config.key_path, start.password, allow_testnet=start.testnet_keys)
+        held.enter_context(lock_key(key.public))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_Process(start, spec, key).run(tell))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # where it does not build, the standard loop does the same, slower
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def options_of(start: Start, spec: ChainSpec, key: LoadedKey) -> NodeOptions:
+    """The validator's options from the settings. Raises ConfigError for an unusable token."""
+    config = start.config
+    network, api = config.network, config.api
+    peers = tuple([PeerAddress(peer.peer, peer.host, peer.port) for peer in network.peers])
+    return NodeOptions(
+        folder=config.folder,
+        spec=spec,
+        secret=key.secret,
+        host=network.listen.host,
+        port=network.listen.port,
+        peers=peers,
+        api_host=api.listen.host,
+        api_port=api.listen.port,
+        api_token=_token(config),
+        mining=config.node.mining,
+        journal=config.journal.keep,
+        trace=start.trace,
+        name=config.node.name or key.name,
+    )
+
+
+def _token(config: Config) -> str:
+    if not config.api.token_file:
+        return ""
+    path = config.path(config.api.token_file)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: others can read this token", hint=f"chmod 600 {path}")
+        token = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"api.token_file {path}: {error}") from error
+    if len(token) < 16:
+        raise ConfigError(f"api.token_file {path}: a token of less than 16 characters")
+    return token
+
+
+class _Process:
+    """The running parts. `run` starts them, waits, and stops them in the reverse order."""
+
+    def __init__(self, start: Start, spec: ChainSpec, key: LoadedKey) -> None:
+        self._config = start.config
+        self._validator = Validator(options_of(start, spec, key))
+        self._server: FabricServer | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self, tell: Tell) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        validator = self._validator
+        try:
+            await self._open()
+            place = self._endpoints()
+            write_endpoints(self._config.folder, place)
+            tell({"event": LISTENING, **place, "height": validator.chain.height})
+            await self._until_stopped(tell)
+        finally:
+            remove_endpoints(self._config.folder)
+            if self._server is not None:
+                await self._server.stop(grace_s=FABRIC_STOP_S)
+            await validator.stop()
+        tell({"event": STOPPED, "name": self._name, "height": validator.chain.height})
+
+    @property
+    def _name(self) -> str:
+        return self._validator.options.name
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            os._exit(AT_ONCE)  # asked twice: the stores survive a crash at any moment
+        self._stopping.set()
+
+    async def _open(self) -> None:
+        try:
+            await self._validator.start()
+        except TransportError as error:
+            raise PortBusy(f"network.listen: {error}") from error
+        address = self._config.fabric.listen
+        # Readers of streams only: other processes get no right to write or to call.
+        self._server = FabricServer(self._validator.fabric, access=Access(open_rights=READ_ONLY))
+        try:
+            await self._server.start(address.text)
+        except fabric_errors.Conflict as error:
+            raise PortBusy(f"fabric.listen {address.text}: {error}") from error
+        except fabric_errors.Invalid as error:
+            raise ConfigError(f"fabric.listen {address.text}: {error}") from error
+
+    def _endpoints(self) -> dict[str, object]:
+        validator = self._validator
+        assert self._server is not None, "opened before"
+        host, port = validator.carrier.listening or ("", 0)
+        return {
+            "pid": os.getpid(),
+            "name": self._name,
+            "peer": peer_text(validator.peer),
+            "chain": id_text(validator.chain_id),
+            "api": validator.gateway.url,
+            "fabric": self._server.address,
+            "listen": Address(host, port).text,
+        }
+
+    async def _until_stopped(self, tell: Tell) -> None:
+        """Until a signal; raises what crashed an agent."""
+        running = asyncio.ensure_future(self._validator.run())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        ready = asyncio.ensure_future(self._when_ready(tell))
+        tasks: list[asyncio.Future[Any]] = [running, stopping, ready]
+        try:
+            await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _when_ready(self, tell: Tell) -> None:
+        await self._validator.when_ready()
+        tell({"event": READY, "name": self._name, "height": self._validator.chain.height})

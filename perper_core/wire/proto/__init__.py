@@ -1,0 +1,1 @@
+"""Generated code and its source. Nobody imports it but `codec`."""

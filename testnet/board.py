@@ -1,0 +1,100 @@
+"""What is known of each validator at this moment, for the eyes.
+
+Fed by streams of blocks and by status. Knows no terminal: `view` draws it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from node.errors import Unreachable
+from testnet.folder import Member
+from testnet.limits import VIEW_S
+from testnet.probe import blocks, get
+
+RATE_S: Final = 5.0  # messages per second are a mean over so long
+_BLOCKS_KEPT_MAX: Final = 4_096
+
+
+@dataclass(slots=True)
+class Row:
+    """One validator. Null: not known."""
+
+    name: str
+    state: str
+    height: int = 0
+    slots: int | None = None
+    preference: str | None = None
+    streak: int | None = None
+    settle_ms: int | None = None
+    peers: int | None = None
+    pool: int | None = None
+    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_BLOCKS_KEPT_MAX))
+
+    def rate(self, now_s: float) -> float:
+        """Messages a second, over the last RATE_S."""
+        while self.recent and self.recent[0][0] < now_s - RATE_S:
+            self.recent.popleft()
+        return sum([count for _, count in self.recent]) / RATE_S
+
+
+class Board:
+    """All validators. `state_of(name)`: what the supervisor says of its process."""
+
+    def __init__(self, nodes: Sequence[Member], state_of: Callable[[str], str]) -> None:
+        self.rows = {node.name: Row(node.name, state_of(node.name)) for node in nodes}
+        self._nodes, self._state_of = nodes, state_of
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        return tuple([row.height for row in self.rows.values()])
+
+    def heard(self, name: str, block: dict[str, Any]) -> None:
+        """A validator has a new block."""
+        row = self.rows[name]
+        row.height = max(row.height, block["height"])
+        row.recent.append((time.monotonic(), block["messages"] + block["chain_inputs"]))
+
+    def rate(self) -> float:
+        """Messages a second of the chain: those of the validator that saw most."""
+        now_s = time.monotonic()
+        return max([row.rate(now_s) for row in self.rows.values()])
+
+    def told(self, name: str, status: dict[str, Any]) -> None:
+        """A validator's status."""
+        row, deciding = self.rows[name], status["deciding"]
+        row.height = status["height"]
+        row.slots, row.peers, row.pool = status["slots"], status["peers"], status["pool"]
+        row.preference, row.streak = deciding["preference"], deciding["streak"]
+        row.settle_ms = status.get("settle_ms")
+
+    async def run(self) -> None:
+        """Keep it fresh until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for node in self._nodes:
+                tasks.create_task(self._ask(node))
+                tasks.create_task(self._listen(node))
+
+    async def _ask(self, node: Member) -> None:
+        while True:
+            state = self._state_of(node.name)
+            self.rows[node.name].state = state
+            if state in ("ready", "listening"):
+                try:
+                    reply = await get(node.api, "/v1/status", timeout_s=VIEW_S)
+                    if reply.status == 200:
+                        self.told(node.name, reply.body)
+                except Unreachable:
+                    pass  # the next round tells what became of it
+            await asyncio.sleep(VIEW_S)
+
+    async def _listen(self, node: Member) -> None:
+        while True:
+            try:
+                async for block in blocks(node.api, self.rows[node.name].height):
+                    self.heard(node.name, block)
+            except Unreachable:
+                await asyncio.sleep(VIEW_S)

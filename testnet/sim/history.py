@@ -1,0 +1,129 @@
+"""All words that nodes of a run gave, and the rules that they must not break (protocol §7, §12).
+
+An observer beside the nodes: it believes no sign record, only what was signed. Knows no network.
+"""
+
+from collections.abc import Mapping
+
+from consensus.block import proposed_block
+from consensus.certificates import Vote, append_signature
+from consensus.effects import Commit, Effect, Sign
+from consensus.ids import BlockId, Peer
+from consensus.signatures import PROPOSAL
+from consensus.signing import ACCEPT, CONFIRM, SignRecord
+from consensus.spec import ChainSpec
+from testnet.sim.host import Host
+
+Place = tuple[int, int, int]  # height, round, phase
+_NO_SIGNATURE = bytes(64)
+
+
+class History:
+    """`broken`: each rule that was broken, in words, the first first.
+
+    Weights are those of the genesis table: votes of later epochs are judged for contradiction and
+    order only.
+    """
+
+    def __init__(self, spec: ChainSpec) -> None:
+        self.spec = spec
+        self.weights: Mapping[Peer, int] = spec.genesis_table().weights
+        self.occupied = sum(self.weights.values())
+        self.signed: dict[Peer, dict[Place, bytes]] = {}
+        self.newest: dict[Peer, Place] = {}
+        self.locks: dict[Peer, tuple[int, BlockId, int]] = {}  # height, block, round
+        self.votes: dict[tuple[Place, BlockId | None], dict[Peer, None]] = {}
+        self.certified: dict[int, BlockId] = {}
+        self.starts_judged = True  # whether a restarted node's record is compared with its words
+        self.broken: list[str] = []
+        self.signatures = 0
+        self.locked_restarts = 0
+
+    # ---- what happens ---------------------------------------------------------------------------
+
+    def record(self, host: Host, effect: Effect) -> None:
+        """An effect was performed."""
+        if type(effect) is Sign:
+            self._record_signed(host.peer, effect)
+        elif type(effect) is Commit:
+            self._record_certified(effect)
+
+    def record_start(self, host: Host) -> None:
+        """A node starts from its disk: its record must hold its newest word and its lock."""
+        assert host.core is not None
+        record, peer = host.core.engine.machine.record, host.peer
+        lock = self.locks.get(peer)
+        if lock is not None and lock[0] > len(host.disk.chain):
+            self.locked_restarts += 1
+        if not self.starts_judged:
+            return
+        if record.place < self.newest.get(peer, record.place):
+            self._break(f"record behind: {record.place} after {self.newest[peer]}", peer)
+        if lock is not None and lock[0] > len(host.disk.chain) and not _holds(record, lock):
+            kept = None if record.lock is None else (record.lock.height, record.lock.round)
+            self._break(f"lock lost: {kept} in the record, {lock[0], lock[2]} signed", peer)
+
+    # ---- rules ----------------------------------------------------------------------------------
+
+    def _break(self, what: str, peer: Peer) -> None:
+        self.broken.append(f"{what}, peer {peer.hex()[:8]}")
+
+    def _record_signed(self, peer: Peer, effect: Sign) -> None:
+        place = (effect.height, effect.round, effect.phase)
+        own = self.signed.setdefault(peer, {})
+        before = own.get(place)
+        if before is not None:
+            if before != effect.unsigned:
+                self._break(f"two signed values at {place}", peer)
+            return
+        self.signatures += 1
+        own[place] = effect.unsigned
+        newest = self.newest.get(peer)
+        if newest is not None and place < newest:
+            self._break(f"signed {place} after {newest}", peer)
+        self.newest[peer] = max(place, newest or place)
+        block = _named(effect)
+        self.votes.setdefault((place, block), {})[peer] = None
+        if block is None or self.spec.parameters.epoch(effect.height) > 0:
+            return
+        if effect.phase == CONFIRM:
+            self._check_lock(peer, place, block)
+        elif effect.phase == ACCEPT:
+            self._check_accept(peer, place, block)
+            self.locks[peer] = (effect.height, block, effect.round)
+
+    def _check_lock(self, peer: Peer, place: Place, block: BlockId) -> None:
+        """Another block than the locked one only with a quorum of confirms from its round on."""
+        lock = self.locks.get(peer)
+        if lock is None or lock[0] != place[0] or lock[1] == block:
+            return
+        rounds = range(lock[2], place[1] + 1)
+        if not any(self._quorum((place[0], round_, CONFIRM), block) for round_ in rounds):
+            self._break(f"lock broken: confirm at {place}, locked in round {lock[2]}", peer)
+
+    def _check_accept(self, peer: Peer, place: Place, block: BlockId) -> None:
+        """After a quorum of confirms of that round, or shown the certificate."""
+        height, round_, _ = place
+        confirmed = self._quorum((height, round_, CONFIRM), block)
+        if not confirmed and not self._quorum((height, round_, ACCEPT), block):
+            self._break(f"accept without a quorum of confirms at {place}", peer)
+
+    def _quorum(self, place: Place, block: BlockId) -> bool:
+        peers = self.votes.get((place, block), {})
+        return 3 * sum(self.weights.get(peer, 0) for peer in peers) > 2 * self.occupied
+
+    def _record_certified(self, effect: Commit) -> None:
+        height, block = effect.block.height, effect.block.id
+        if self.certified.setdefault(height, block) != block:
+            self.broken.append(f"two certified blocks at height {height}")
+
+
+def _named(effect: Sign) -> BlockId | None:
+    if effect.kind == PROPOSAL:
+        return proposed_block(effect.unsigned)
+    return Vote.decode(append_signature(effect.unsigned, _NO_SIGNATURE)).block
+
+
+def _holds(record: SignRecord, lock: tuple[int, BlockId, int]) -> bool:
+    held = record.lock_at(lock[0])
+    return held is not None and (held.block, held.round) == lock[1:]

@@ -1,0 +1,145 @@
+"""`testnet up`: a testnet run here or left behind as a daemon, its demo, its view, its end.
+
+Knows the order of things; each thing is done elsewhere.
+"""
+
+import asyncio
+from typing import Any
+
+from node.cli.output import INTERRUPTED, Output
+from node.codes import Exit
+from testnet.board import Board
+from testnet.child import Child
+from testnet.driver import Asked, Ended, detach, prepare, running, unless_done
+from testnet.folder import About, Folder
+from testnet.session import Heard, Session
+from testnet.supervisor import Supervisor
+from testnet.traffic import check_demo
+from testnet.view import show
+
+
+def up(
+    asked: Asked, demo: str | None, until: int | None, output: Output, *, detached: bool
+) -> int:
+    """Raises NodeError for all that keeps it from running."""
+    if demo is not None:
+        check_demo(demo)
+    folder, about = prepare(asked)
+    if detached:
+        return _detached(folder, about, demo, until, output)
+    return asyncio.run(_here(folder, about, demo, until, output))
+
+
+# ---- left behind ---------------------------------------------------------------------------------
+
+
+def _detached(
+    folder: Folder, about: About, demo: str | None, until: int | None, output: Output
+) -> Exit:
+    output.note(_starting(about))
+    detach(folder, about)
+    session = Session(folder, folder.about())
+    data = asyncio.run(_drive(session, demo, until, heard=lambda name, block: None))
+    return output.result(
+        {**data, "running": True},
+        f"{about.name} runs {len(about.nodes)} validators at {session.about.api}; "
+        f"stop it with: apocryph testnet down --net {about.name}",
+    )
+
+
+async def _drive(
+    session: Session, demo: str | None, until: int | None, *, heard: Heard
+) -> dict[str, Any]:
+    """Demo and wanted height; then what every validator has."""
+    if demo is not None:
+        await session.traffic().start_demo(demo)
+    if until is None:
+        nodes = await session.tips(session.about.nodes)
+    else:
+        nodes = await session.reach(until, send=demo is None, heard=heard)
+    about = session.about
+    return {"net": about.name, "api": about.api, "chain": about.chain, "nodes": nodes}
+
+
+# ---- here ----------------------------------------------------------------------------------------
+
+
+async def _here(
+    folder: Folder, about: About, demo: str | None, until: int | None, output: Output
+) -> int:
+    output.note(_starting(about))
+    data: dict[str, Any] | None = None
+    try:
+        async with running(folder, about) as supervisor:
+            session = Session(folder, supervisor.about)
+            if until is None:
+                data = await unless_done(supervisor, _drive(session, demo, None, heard=_nobody))
+                ready = f"ready: {len(about.nodes)} validators at {session.about.api}"
+                output.result({**data, "running": True}, ready)
+                await _look(supervisor, output)
+                return Exit.OK
+            work = _until(session, supervisor, demo, until, output)
+            data = await unless_done(supervisor, work)
+    except Ended:
+        output.note("stopped before it was done; the same command goes on where it was")
+        return INTERRUPTED
+    return output.result({**data, "running": False}, _reached(output, until, data))
+
+
+async def _until(
+    session: Session, supervisor: Supervisor, demo: str | None, until: int, output: Output
+) -> dict[str, Any]:
+    """Drive, show meanwhile, fail when a validator fails."""
+    board = Board(session.about.nodes, lambda name: str(supervisor.children[name].state))
+    drive = asyncio.create_task(_drive(session, demo, until, heard=board.heard))
+    looking = asyncio.create_task(_view(board, output, session.about))
+    ends = [asyncio.create_task(_failure(child)) for child in supervisor.children.values()]
+    try:
+        await asyncio.wait([drive, *ends], return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            if end.done():
+                end.result()
+        return await drive
+    finally:
+        for task in (drive, looking, *ends):
+            task.cancel()
+        await asyncio.gather(drive, looking, *ends, return_exceptions=True)
+
+
+async def _failure(child: Child) -> None:
+    """Raises the validator's own error when it ends by itself."""
+    await child.ended()
+    if child.error is not None:
+        raise child.error
+
+
+async def _look(supervisor: Supervisor, output: Output) -> None:
+    """The view, until somebody asks for the end."""
+    board = Board(supervisor.about.nodes, lambda name: str(supervisor.children[name].state))
+    looking = asyncio.create_task(_view(board, output, supervisor.about))
+    try:
+        await supervisor.done.wait()
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    output.note("stopping")
+
+
+async def _view(board: Board, output: Output, about: About) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(board.run())
+        tasks.create_task(show(board, output, f"{about.name} · {about.api}"))
+
+
+def _nobody(name: str, block: dict[str, Any]) -> None:
+    return None
+
+
+def _starting(about: About) -> str:
+    return f"starting {len(about.nodes)} validators of {about.name}"
+
+
+def _reached(output: Output, until: int, data: dict[str, Any]) -> str:
+    columns = ("name", "height", "block", "state_root", "slots", "certificates_verified")
+    rows = [[node[column] for column in columns] for node in data["nodes"]]
+    return f"height {until} is certified by all\n" + output.table(columns, rows)

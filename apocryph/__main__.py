@@ -27,7 +27,7 @@ COMMANDS = {
     "light": Entry("node.cli.light", "light", "check proofs with the chain's id alone"),
     "node": Entry("node.cli.node", "node", "one node: its folder, its process, its journal"),
     "key": Entry("node.cli.key", "key", "keys, always encrypted"),
-    "fabric": Entry("perper_core.cli", "fabric", "streams of a node, read from outside"),
+    "fabric": Entry("node.cli.fabric", "fabric", "streams of a node, read from outside"),
     "explain": Entry("node.cli.about", "explain", "what an error code means"),
     "version": Entry("node.cli.about", "version", "versions of this installation"),
 }
@@ -62,14 +62,11 @@ class Nouns(click.Group):
 
 
 @click.group(cls=Nouns)
-@click.option(
-    "--net", envvar="APOCRYPH_NET", default="default", metavar="NAME", help="which testnet"
-)
-@click.pass_context
-def root(ctx: click.Context, net: str) -> None:
+@click.option("--net", metavar="NAME", help="which testnet; also after the command")
+def root(net: str | None) -> None:
     """Apocryph: a blockchain for autonomous agents."""
-    ctx.obj = {"net": net}
-    os.environ["APOCRYPH_NET"] = net  # also for commands that read it themselves
+    if net is not None:
+        os.environ["APOCRYPH_NET"] = net  # where every command looks for it
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """How many 200-byte items a stream of the fabric carries from one writer to one listener.
 
-The measuring itself is in `bench.fabric_streams`, which knows the fabric; here are the names.
+The measuring itself is in `bench.fabric_streams`, `bench.fabric_grpc` and `bench.fabric_calls`,
+which know the fabric; here are the names.
 """
 
 from __future__ import annotations
@@ -10,26 +11,33 @@ import importlib
 from bench.figures import Figure, Goal, Measurement, Unavailable
 
 ITEM_BYTES = 200
-_STREAMS = "bench.fabric_streams"
 
 
-def _measure(entry: str) -> Measurement:
-    measure = getattr(importlib.import_module(_STREAMS), entry, None)
+def _measure(module: str, entry: str) -> Measurement:
+    measure = getattr(importlib.import_module(module), entry, None)
     if measure is None:
-        raise Unavailable(f"{_STREAMS} has no {entry}")
+        raise Unavailable(f"{module} has no {entry}")
     return Measurement(float(measure()))
 
 
 def memory() -> Measurement:
-    return _measure("memory_items_per_s")
+    return _measure("bench.fabric_streams", "memory_items_per_s")
 
 
 def lmdb() -> Measurement:
-    return _measure("lmdb_items_per_s")
+    return _measure("bench.fabric_streams", "lmdb_items_per_s")
 
 
 def grpc() -> Measurement:
-    return _measure("grpc_items_per_s")
+    return _measure("bench.fabric_grpc", "grpc_items_per_s")
+
+
+def direct_calls() -> Measurement:
+    return _measure("bench.fabric_calls", "direct_calls_per_s")
+
+
+def recorded_calls() -> Measurement:
+    return _measure("bench.fabric_calls", "recorded_calls_per_s")
 
 
 _WHAT = f"fabric stream, {ITEM_BYTES}-byte items, one writer, one `flow` listener, credits on: "
@@ -55,5 +63,19 @@ FIGURES = (
         unit="items/s",
         goal=Goal(20_000, "more"),
         run=grpc,
+    ),
+    Figure(
+        name="fabric-calls",
+        what="calls between two agents of one process",
+        unit="calls/s",
+        goal=None,
+        run=direct_calls,
+    ),
+    Figure(
+        name="fabric-recorded-calls",
+        what="calls between two agents that keep a record, in memory",
+        unit="calls/s",
+        goal=None,
+        run=recorded_calls,
     ),
 )

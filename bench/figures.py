@@ -20,6 +20,8 @@ MODULES: Mapping[str, str] = {
     "fabric-memory": "bench.fabric",
     "fabric-lmdb": "bench.fabric",
     "fabric-grpc": "bench.fabric",
+    "fabric-calls": "bench.fabric",
+    "fabric-recorded-calls": "bench.fabric",
     "help": "bench.commands",
     "ed25519": "bench.signatures",
     "statemap": "bench.statemap",

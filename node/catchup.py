@@ -17,6 +17,7 @@ TIPS_MAX = 1_024
 ASK_TIMEOUT_MS = 5_000
 FAILURE_PAUSE_MS = 500  # a peer that failed is left alone for so long, doubled each time
 FAILURES_MAX = 7  # doublings: 64 s
+STIR_MS = 2_000  # a height at which a peer speaks and that is not decided for so long: ask its tip
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class CatchUp:
     failures: dict[Peer, int] = field(default_factory=dict)  # of linked peers, in a row
     tip_asks: dict[int, Peer] = field(default_factory=dict)
     tips_due: dict[Peer, int] = field(default_factory=dict)  # linked peers to ask, and not before
+    stirred: dict[Peer, tuple[int, int]] = field(default_factory=dict)  # height, when to ask
     hinted_ms: int | None = None  # since when somebody works above the height we decide
     hint: int = 0
 
@@ -49,7 +51,13 @@ class CatchUp:
         self.record_tip(peer, height)
 
     def record_hint(self, peer: Peer, height: int, deciding: int, now: Now) -> None:
-        """A peer votes or polls at `height`, so the one before is certified."""
+        """A peer votes or polls at `height`, so the one before is certified.
+
+        It may be decided there while its votes do not reach us, and then nobody speaks any more.
+        """
+        if height >= deciding and peer in self.failures:
+            before = self.stirred.get(peer, (height, now.monotonic_ms + STIR_MS))
+            self.stirred[peer] = (max(height, before[0]), before[1])
         if height <= deciding:
             return
         self.record_tip(peer, height - 1)
@@ -59,7 +67,7 @@ class CatchUp:
 
     def forget(self, peer: Peer) -> None:
         """The link is down."""
-        for table in (self.tips, self.paused, self.failures, self.tips_due):
+        for table in (self.tips, self.paused, self.failures, self.tips_due, self.stirred):
             table.pop(peer, None)
 
     def record_answer(self, event: Fetched, now: Now) -> bool:
@@ -113,13 +121,20 @@ class CatchUp:
 
     def tips_wanted(self, now: Now) -> list[Peer]:
         """Peers whose tip is to be asked for now."""
-        due, asked = self.tips_due.items(), list(self.tip_asks.values())
-        return [peer for peer, at in due if at <= now.monotonic_ms and peer not in asked]
+        due = [peer for peer, at in self.tips_due.items() if at <= now.monotonic_ms]
+        for peer, (height, at) in self.stirred.items():
+            if at <= now.monotonic_ms and peer not in due:
+                due.append(peer)
+                self.stirred[peer] = (height, now.monotonic_ms + STIR_MS)
+        asked = list(self.tip_asks.values())
+        return [peer for peer in due if peer not in asked]
 
     def enter(self, deciding: int) -> None:
         """A height was decided here: what is at or below it is of no use."""
         for height in [height for height in self.kept if height < deciding]:
             del self.kept[height]
+        for peer in [peer for peer, (height, _) in self.stirred.items() if height < deciding]:
+            del self.stirred[peer]
         if self.hint < deciding:
             self.hinted_ms = None
 
@@ -137,7 +152,7 @@ class CatchUp:
 
     def wake_ms(self, deciding: int, patience_ms: int) -> list[int]:
         """Times at which there may be a reason to ask."""
-        times = list(self.tips_due.values())
+        times = [*self.tips_due.values(), *(at for _, at in self.stirred.values())]
         if max(self.tips.values(), default=0) < deciding:
             return times
         times += self.paused.values()

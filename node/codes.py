@@ -275,7 +275,7 @@ _TABLE = (
     Code(
         "unreachable",
         Exit.UNREACHABLE,
-        "`apocryph testnet status`, or pass the node's address with --node",
+        "`apocryph testnet status`, or pass the node's address with --api URL",
         "No node answered at that address.",
         retryable=True,
     ),

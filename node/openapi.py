@@ -189,7 +189,7 @@ _PATHS: Final[Json] = {
     ),
     "/v1/agents": _get(
         "All agents",
-        _object(agents=_list(_ANY), height=_INT, next=_maybe(_HASH)),
+        _object(agents=_list(_ANY), names=_ANY, height=_INT, next=_maybe(_HASH)),
         _query("after", _HASH, "the last id of the page before"),
     ),
     "/v1/agents/{ref}": _get("Code, balance and schema of an agent", _ref("Agent"), _REF),

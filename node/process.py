@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ def run(start: Start, tell: Tell) -> None:
         held.enter_context(FileLock(config.lock_path, f"the folder {config.folder}"))
         spec = read_spec(config.spec_path)
         key = load(config.key_path, start.password, allow_testnet=start.testnet_keys)
-        held.enter_context(lock_key(key.public))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a system without a runtime folder: /tmp will do
+            held.enter_context(lock_key(key.public))
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_Process(start, spec, key).run(tell))
 

@@ -240,6 +240,7 @@ class Validator:
             verifier=self.verifier,
             offer=self._offer,
             on_twin=self._on_twin,
+            affordable=lambda message: self._refusal(message) is None,
         )
         await self.host.start(self.gossip, "gossip")
         await self.network.start(self._identity, self.inbox)
@@ -447,6 +448,11 @@ class Validator:
             "halted": int(bool(self.runtime.halted)),
             **{f"gossip_{topic}_total": n for topic, n in self.gossip.received.items()},
             **{f"refused_{cause}_total": n for cause, n in self.gossip.refused.items()},
+            **{f"ignored_{cause}_total": n for cause, n in self.gossip.ignored.items()},
+            "links_lost_total": self.gossip.lost,
+            "links_banned_total": self.gossip.banned,
+            "inbox_dropped_total": sum(self.inbox.dropped_total),
+            "flood_dropped_total": self.gossip.flooded,
         }
 
     @property

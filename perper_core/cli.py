@@ -268,3 +268,7 @@ def _refuse(
         if hint:
             click.echo(f"hint: {hint}", err=True)
     sys.exit(status)
+
+
+fabric = fabric_commands()
+"""The group as it is without a program around it: it wants an --address."""

@@ -24,6 +24,7 @@ LINE_S: Final = 1.0  # between two plain lines
 LINE_BYTES_MAX: Final = 64 * 1024  # one line of a validator's output or of the control socket
 REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # one HTTP answer of a node
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024  # of one log; an older one is kept beside it at each start
+TAIL_BYTES_MAX: Final = 1024 * 1024  # of one log that are looked at for its newest lines
 CONTROL_CLIENTS_MAX: Final = 64
 RELAY_LINKS_MAX: Final = 1_024  # connections to the gateway at once
 RELAY_BUFFER_BYTES: Final = 256 * 1024  # read ahead of a slow side

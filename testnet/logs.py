@@ -12,10 +12,9 @@ from node.cli.output import Output
 from node.codes import Exit
 from node.errors import NotFound, suggestion
 from testnet.folder import Folder
-from testnet.limits import POLL_S
+from testnet.limits import POLL_S, TAIL_BYTES_MAX
 
 SUPERVISOR: Final = "supervisor"
-TAIL_BYTES_MAX: Final = 1024 * 1024  # of one log that are looked at for its newest lines
 
 
 def show(net: str, node: str | None, output: Output, *, lines: int, follow: bool) -> Exit:

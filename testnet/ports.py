@@ -6,6 +6,7 @@ Knows nothing of what listens.
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -64,13 +65,22 @@ def owner_of(port: int) -> int:
     if not inodes:
         return 0
     for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-        try:
-            for entry in os.scandir(process / "fd"):
-                if os.readlink(entry.path) in inodes:
-                    return int(process.name)
-        except OSError:
-            continue  # it ended, or belongs to somebody else
+        if not inodes.isdisjoint(_links(process / "fd")):
+            return int(process.name)
     return 0
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """What the links of a folder say; none of a process that ended, or that is another user's."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(folder / name)
+        except OSError:
+            continue  # closed meanwhile
 
 
 def _listening_inodes(port: int) -> frozenset[str]:

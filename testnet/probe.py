@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from node.errors import CODES, NodeError, Unreachable
+from node.errors import CODES, NodeError, Rejected, Unreachable
 from testnet.limits import ASK_S, LINE_BYTES_MAX, REPLY_BYTES_MAX
 
+_EVENT: Final = b"event:"
 _DATA: Final = b"data:"
 
 
@@ -75,13 +76,17 @@ def _reply(api: str, raw: bytes) -> Reply:
 
 
 def told(record: Any) -> NodeError:
-    """The error that another process told: `record` is one of `errors` of its envelope."""
-    code, message, hint = "bug", str(record), ""
-    if isinstance(record, dict):
-        code, message = str(record.get("code", "bug")), str(record.get("message", ""))
-        hint = str(record.get("hint", ""))
-    kind = type("Told", (NodeError,), {"code": code if code in CODES else "bug"})
-    error = kind(message, hint=hint)
+    """The error that another process told: `record` is one of `errors` of its envelope.
+
+    A code that is not in the table of codes is a node's or agent's reason to refuse.
+    """
+    if not isinstance(record, dict):
+        return Unreachable(f"an answer without a form: {record!r}")
+    code, message = str(record.get("code")), str(record.get("message"))
+    hint = str(record.get("hint", ""))
+    if code not in CODES:
+        return Rejected(message, reason=code, hint=hint)
+    error = type("Told", (NodeError,), {"code": code})(message, hint=hint)
     assert isinstance(error, NodeError)
     return error
 
@@ -102,8 +107,11 @@ async def blocks(api: str, after: int) -> AsyncIterator[dict[str, Any]]:
         raise Unreachable(f"{api} does not answer") from error
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+        kind = b""  # others than blocks are words about the stream
         while line := await reader.readline():
-            if line.startswith(_DATA):
+            if line.startswith(_EVENT):
+                kind = line[len(_EVENT) :].strip()
+            elif line.startswith(_DATA) and kind == b"block":
                 yield json.loads(line[len(_DATA) :])
     except (OSError, ValueError) as error:
         raise Unreachable(f"{api} broke off: {error}") from error

@@ -4,18 +4,16 @@ Works on addresses only, so it is the same for a testnet of this process and one
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from consensus.spec import ChainSpec
 from node.errors import NodeError, TimedOut, Unreachable
 from testnet.folder import About, Folder, Member
-from testnet.limits import CERTIFICATES_STATUS_MAX, STALL_S
+from testnet.limits import CERTIFICATES_STATUS_MAX, STALL_S, VIEW_S
 from testnet.probe import blocks, get, told
 from testnet.traffic import Traffic
 from testnet.witness import Witness
-
-Heard = Callable[[str, dict[str, Any]], None]  # (validator, summary of its new block)
 
 
 class Session:
@@ -32,13 +30,13 @@ class Session:
 
     # ---- reaching a height ----------------------------------------------------------------------
 
-    async def reach(self, height: int, *, send: bool, heard: Heard) -> list[dict[str, Any]]:
+    async def reach(self, height: int, *, send: bool) -> list[dict[str, Any]]:
         """Wait until every validator has certified `height`; what they certified there.
 
         `send`: transfers of our own make the heights. Raises TimedOut when nothing moves for
         STALL_S, ProofRefused, Unreachable.
         """
-        progress = Progress(self.about.nodes, height, heard)
+        progress = Progress(self.about.nodes, height)
         work = [asyncio.create_task(progress.follow(node)) for node in self.about.nodes]
         sender = asyncio.create_task(self._send(progress)) if send else None
         extra = [] if sender is None else [sender]
@@ -67,11 +65,15 @@ class Session:
                 )
 
     async def _send(self, progress: "Progress") -> None:
-        """One transfer a height."""
+        """One transfer a height; one that nobody takes is made again."""
         traffic = self.traffic()
         while not progress.reached:
             before = progress.highest
-            await traffic.transfer()
+            try:
+                await traffic.transfer()
+            except Unreachable:
+                await asyncio.sleep(VIEW_S)
+                continue
             await progress.above(before)
 
     # ---- telling --------------------------------------------------------------------------------
@@ -118,9 +120,9 @@ class Session:
 class Progress:
     """Heights of all validators, by their streams of blocks."""
 
-    def __init__(self, nodes: Sequence[Member], wanted: int, heard: Heard) -> None:
+    def __init__(self, nodes: Sequence[Member], wanted: int) -> None:
         self._heights = {node.name: 0 for node in nodes}
-        self._wanted, self._heard = wanted, heard
+        self._wanted = wanted
         self._moved = asyncio.Condition()
 
     @property
@@ -140,18 +142,15 @@ class Progress:
         return ", ".join([f"{name} {height}" for name, height in self._heights.items()])
 
     async def follow(self, node: Member) -> None:
-        """Until the wanted height. Raises Unreachable when the validator is gone."""
-        reply = await get(node.api, "/v1/status")
-        if reply.status != 200:
-            raise told(reply.body["errors"][0])
-        await self._rise(node.name, reply.body["height"])
-        if self._heights[node.name] >= self._wanted:
-            return
-        async for block in blocks(node.api, self._heights[node.name]):
-            self._heard(node.name, block)
-            await self._rise(node.name, block["height"])
-            if block["height"] >= self._wanted:
-                return
+        """Until the wanted height. A validator that is gone may come back at its address."""
+        while self._heights[node.name] < self._wanted:
+            try:
+                async for block in blocks(node.api, self._heights[node.name]):
+                    await self._rise(node.name, block["height"])
+                    if block["height"] >= self._wanted:
+                        break
+            except Unreachable:
+                await asyncio.sleep(VIEW_S)
 
     async def _rise(self, name: str, height: int) -> None:
         async with self._moved:

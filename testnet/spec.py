@@ -22,6 +22,7 @@ from testnet.limits import BALANCE, GENESIS_AGO_MS, VALIDATORS_DEFAULT, VALIDATO
 
 ACCOUNTS: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 SEED_MAX: Final = 2**64 - 1
+_HINT: Final = "choose another -n, --slots or --epoch-blocks"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")  # it is the name of the chain too
 
 Dice = Callable[[int], bytes]
@@ -51,7 +52,9 @@ class TestnetSpec:
             raise UsageError(f"1 ≤ {self.validators} validators ≤ {VALIDATORS_MAX} does not hold")
         slots = self.parameters.slots
         if self.validators > slots:
-            raise SpecUnusable(f"{self.validators} validators ≤ {slots} slots does not hold")
+            raise SpecUnusable(
+                f"{self.validators} validators ≤ {slots} slots does not hold", hint=_HINT
+            )
         if self.seed is not None and not 0 <= self.seed <= SEED_MAX:
             raise UsageError(f"0 ≤ seed {self.seed} ≤ {SEED_MAX} does not hold")
 
@@ -80,7 +83,7 @@ def local_parameters(slots: int | None = None, epoch_blocks: int | None = None) 
     try:
         return Parameters.local(**{name: n for name, n in chosen.items() if n is not None})
     except ParameterError as error:
-        raise SpecUnusable(f"parameters: {error}") from error
+        raise SpecUnusable(f"parameters: {error}", hint=_HINT) from error
 
 
 def make(wanted: TestnetSpec, *, clock_ms: int, dice: Dice) -> Genesis:

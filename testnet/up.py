@@ -12,15 +12,13 @@ from testnet.board import Board
 from testnet.child import Child
 from testnet.driver import Asked, Ended, detach, prepare, running, unless_done
 from testnet.folder import About, Folder
-from testnet.session import Heard, Session
+from testnet.session import Session
 from testnet.supervisor import Supervisor
 from testnet.traffic import check_demo
 from testnet.view import show
 
 
-def up(
-    asked: Asked, demo: str | None, until: int | None, output: Output, *, detached: bool
-) -> int:
+def up(asked: Asked, demo: str | None, until: int | None, output: Output, *, detached: bool) -> int:
     """Raises NodeError for all that keeps it from running."""
     if demo is not None:
         check_demo(demo)
@@ -39,7 +37,7 @@ def _detached(
     output.note(_starting(about))
     detach(folder, about)
     session = Session(folder, folder.about())
-    data = asyncio.run(_drive(session, demo, until, heard=lambda name, block: None))
+    data = asyncio.run(_drive(session, demo, until))
     return output.result(
         {**data, "running": True},
         f"{about.name} runs {len(about.nodes)} validators at {session.about.api}; "
@@ -47,16 +45,14 @@ def _detached(
     )
 
 
-async def _drive(
-    session: Session, demo: str | None, until: int | None, *, heard: Heard
-) -> dict[str, Any]:
+async def _drive(session: Session, demo: str | None, until: int | None) -> dict[str, Any]:
     """Demo and wanted height; then what every validator has."""
     if demo is not None:
         await session.traffic().start_demo(demo)
     if until is None:
         nodes = await session.tips(session.about.nodes)
     else:
-        nodes = await session.reach(until, send=demo is None, heard=heard)
+        nodes = await session.reach(until, send=demo is None)
     about = session.about
     return {"net": about.name, "api": about.api, "chain": about.chain, "nodes": nodes}
 
@@ -73,7 +69,7 @@ async def _here(
         async with running(folder, about) as supervisor:
             session = Session(folder, supervisor.about)
             if until is None:
-                data = await unless_done(supervisor, _drive(session, demo, None, heard=_nobody))
+                data = await unless_done(supervisor, _drive(session, demo, None))
                 ready = f"ready: {len(about.nodes)} validators at {session.about.api}"
                 output.result({**data, "running": True}, ready)
                 await _look(supervisor, output)
@@ -91,15 +87,17 @@ async def _until(
 ) -> dict[str, Any]:
     """Drive, show meanwhile, fail when a validator fails."""
     board = Board(session.about.nodes, lambda name: str(supervisor.children[name].state))
-    drive = asyncio.create_task(_drive(session, demo, until, heard=board.heard))
+    drive = asyncio.create_task(_drive(session, demo, until))
     looking = asyncio.create_task(_view(board, output, session.about))
     ends = [asyncio.create_task(_failure(child)) for child in supervisor.children.values()]
     try:
-        await asyncio.wait([drive, *ends], return_when=asyncio.FIRST_COMPLETED)
-        for end in ends:
-            if end.done():
-                end.result()
-        return await drive
+        watched = [looking, *ends]
+        while not drive.done():
+            done, _ = await asyncio.wait([drive, *watched], return_when=asyncio.FIRST_COMPLETED)
+            for task in done & set(watched):
+                await task
+                watched.remove(task)  # killed by command; it may be started again
+        return drive.result()
     finally:
         for task in (drive, looking, *ends):
             task.cancel()
@@ -116,23 +114,16 @@ async def _failure(child: Child) -> None:
 async def _look(supervisor: Supervisor, output: Output) -> None:
     """The view, until somebody asks for the end."""
     board = Board(supervisor.about.nodes, lambda name: str(supervisor.children[name].state))
-    looking = asyncio.create_task(_view(board, output, supervisor.about))
     try:
-        await supervisor.done.wait()
-    finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
-    output.note("stopping")
+        await unless_done(supervisor, _view(board, output, supervisor.about))
+    except Ended:
+        output.note("stopping")
 
 
 async def _view(board: Board, output: Output, about: About) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(board.run())
         tasks.create_task(show(board, output, f"{about.name} · {about.api}"))
-
-
-def _nobody(name: str, block: dict[str, Any]) -> None:
-    return None
 
 
 def _starting(about: About) -> str:

@@ -106,6 +106,13 @@ class GatewayAgent(Agent):
     async def _openapi(self, request: web.Request) -> web.Response:
         return answer(document(package_version()))
 
+    def routes(self) -> set[tuple[str, str]]:
+        """(method, path) of all that is answered."""
+        assert self._runner is not None, "it has started"
+        resources = self._runner.app.router.routes()
+        found = [(route.method, route.resource) for route in resources]
+        return {(m.lower(), r.canonical) for m, r in found if r is not None and m != "HEAD"}
+
     def counters(self) -> dict[str, int | float]:
         """Numbers of the gateway itself, for /metrics."""
         return {

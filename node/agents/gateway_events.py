@@ -114,7 +114,9 @@ class EventHandlers:
         self.clients += 1
         try:
             await response.prepare(request)
-            await _write(response, f"retry: {EVENT_RETRY_MS}\n\n")
+            # The first id, so that who loses the connection before any event resumes from here.
+            start = f"id: {cursor.height}.{cursor.number}\nevent: open\ndata: {{}}\n\n"
+            await _write(response, f"retry: {EVENT_RETRY_MS}\n{start}")
             await self._serve(response, wanted, cursor)
         except (ConnectionError, TimeoutError):
             pass  # gone, or stopped reading: the cursor is the client's

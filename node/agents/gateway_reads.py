@@ -159,7 +159,8 @@ class ReadHandlers:
             last = pairs[-1][0][: len(AGENT) + AGENT_BYTES]
             pairs = state.scan(AGENT, last + b"\xff", 1024)
         following = found[-1]["id"] if len(found) == AGENTS_PER_PAGE else None
-        return answer({"agents": found, "height": height, "next": following})
+        names = {name: hash_text(agent) for name, agent in self._names.agents.items()}
+        return answer({"agents": found, "names": names, "height": height, "next": following})
 
     async def agent(self, request: web.Request) -> web.Response:
         agent = self._agent(path_text(request, "ref"))

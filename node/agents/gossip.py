@@ -6,7 +6,7 @@ Outward: records to topics, asks to peers, answers from the store. Knows the wir
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from consensus.block import Block, Body, Header
 from consensus.effects import (
@@ -32,19 +32,20 @@ from consensus.events import (
     Event,
     LinkDown,
     LinkUp,
+    ProposalReceived,
     VotesReceived,
 )
 from consensus.ids import BlockId, ChainId, MessageId, Peer, id_text
-from consensus.signatures import ACCEPT as ACCEPT_KIND
-from consensus.signatures import CONFIRM as CONFIRM_KIND
-from consensus.signing import ACCEPT, CONFIRM
+from consensus.messages import Message
 from network import errors as network_errors
+from network.buckets import Bucket
 from network.inbox import Inbox
-from network.ports import Class, Network
+from network.ports import Class, Dropped, Network
 from network.ports import Gossip as Arrived
 from network.ports import LinkDown as LinkLost
 from network.ports import LinkUp as LinkMade
 from network.ports import Verdict as Judgement
+from node.agents.screening import Screening, Turned, place_of, turned
 from node.core import NodeCore
 from node.speech import (
     NONE,
@@ -69,6 +70,10 @@ from perper_core.values import Value
 
 log = logging.getLogger("apocryph.gossip")
 
+LIBRARY_BURST = 1_024  # tips, blocks and bodies that a peer may ask for at once
+LIBRARY_PER_S = 256
+BUDGETS_MAX = 1_024
+PUSHED_INFLIGHT = 4  # certificates of one peer being verified
 OUTBOX_MS = 4  # messages of users wait this long for others to share a payload
 OUTBOX_MAX = 8_192
 QUERIES_OPEN_MAX = 1_024  # polls of peers waiting for the core
@@ -77,7 +82,6 @@ REJECT_POINTS = 10
 VERIFY_INLINE_MAX = 8  # fewer signatures than this are judged on the loop
 GOSSIP_EXPIRES_S = 10.0
 POLL_WAIT_S = 1.0
-PHASES = {CONFIRM_KIND: CONFIRM, ACCEPT_KIND: ACCEPT}
 
 CLASSES = {
     VOTES: Class.VOTE,
@@ -108,13 +112,20 @@ class GossipAgent(Agent):
         verifier: SodiumVerifier,
         offer: Callable[[Event], bool],
         on_twin: Callable[[str], None],
+        affordable: Callable[[Message], bool],
     ) -> None:
         self.on_twin = on_twin
+        self.screening = Screening(core, affordable)
         self.network, self.inbox = network, inbox
         self.core, self.chain, self.verifier, self.offer = core, chain, verifier, offer
         self.received: dict[str, int] = dict.fromkeys(TOPICS, 0)
-        self.refused: dict[str, int] = {}
+        self.refused: dict[str, int] = {}  # by cause: wrong in itself
+        self.ignored: dict[str, int] = {}  # by cause: early, late, known, unknown, too much
         self.peers: dict[Peer, None] = {}
+        self.lost = 0  # links that ended
+        self.banned = 0  # of them, by blame
+        self.flooded = 0  # gossips beyond what a link may send, dropped by the network
+        self._budgets: dict[Peer, Bucket] = {}  # of linked peers, for what they ask of the store
         self._chain_id = chain_id
         self._prefix = f"apx/{id_text(chain_id)}/"
         self._names = {self._prefix + topic: topic for topic in TOPICS}
@@ -129,7 +140,8 @@ class GossipAgent(Agent):
         for topic in TOPICS:
             self.network.subscribe(self._prefix + topic, TOPIC_BYTES_MAX[topic])
         for proto in (POLL, CERT, TIP, BLOCK, BODIES):
-            self.network.serve(proto, REQUEST_BYTES_MAX, INFLIGHT_PER_PEER, self._server(proto))
+            inflight = PUSHED_INFLIGHT if proto == CERT else INFLIGHT_PER_PEER
+            self.network.serve(proto, REQUEST_BYTES_MAX, inflight, self._server(proto))
         context.spawn(self._pump(), name="gossip")
 
     # ---- inward ---------------------------------------------------------------------------------
@@ -148,7 +160,13 @@ class GossipAgent(Agent):
                         self.offer(LinkUp(Peer(item.peer)))
                     case LinkLost():
                         self.peers.pop(Peer(item.peer), None)
+                        self._budgets.pop(Peer(item.peer), None)
+                        self.lost += 1
+                        self.banned += item.cause.startswith("banned")
                         self.offer(LinkDown(Peer(item.peer)))
+                    case Dropped():
+                        self.flooded += item.n if item.why == "flood" else 0
+                        log.info("network: %s", item)
                     case _:
                         log.info("network: %s", item)
             if heard:
@@ -160,19 +178,40 @@ class GossipAgent(Agent):
         if topic is None:
             return None
         self.received[topic] += 1
+        if item.cls is not CLASSES[topic]:
+            self._refuse(item, "class")
+            return None
         try:
-            return hear(topic, item.data, item.token, source)
+            heard = hear(topic, item.data, item.token, source)
         except ConsensusError as error:
             self._refuse(item, error.code)
             return None
+        found = self.screening.look(heard)
+        if not isinstance(found, Turned):
+            return found
+        if found.blame:
+            self._refuse(item, found.cause)
+        else:
+            self._ignore(item, found.cause)
+        return None
 
     def _refuse(self, item: Arrived, cause: str) -> None:
         """Wrong in itself: blame the link, count it."""
-        self.refused[cause] = self.refused.get(cause, 0) + 1
+        self._count(self.refused, cause)
         self.network.verdict(item.token, Judgement.REJECT, None, cause)
+
+    def _ignore(self, item: Arrived, cause: str) -> None:
+        """Early, late, known, unknown: counted, nobody is blamed."""
+        self._count(self.ignored, cause)
+        self.network.verdict(item.token, Judgement.IGNORE, None, cause)
+
+    @staticmethod
+    def _count(table: dict[str, int], cause: str) -> None:
+        table[cause] = table.get(cause, 0) + 1
 
     async def _judge(self, heard: Sequence[tuple[Arrived, Heard]]) -> None:
         """Signatures of all that arrived together, in threads when there are many."""
+        heard = [(item, found) for item, found in heard if self._author_signed(item, found)]
         checks = [check for _, found in heard for check in found.signed]
         if len(checks) <= VERIFY_INLINE_MAX:
             verdicts = [self.verifier.verify(*check) for check in checks]
@@ -184,50 +223,95 @@ class GossipAgent(Agent):
             if all(verdicts[place : place + size]):
                 if type(found.event) is VotesReceived:
                     self._look_for_twin(found.event)
+                self.screening.count(found)
                 self.offer(found.event)
             else:
                 self._refuse(item, "signature")
             place += size
 
+    def _author_signed(self, item: Arrived, found: Heard) -> bool:
+        """A proposal holds hundreds of signatures: its author's is judged before the others."""
+        if type(found.event) is not ProposalReceived or self.verifier.verify(*found.signed[0]):
+            return True
+        self._refuse(item, "signature")
+        return False
+
     def _look_for_twin(self, event: VotesReceived) -> None:
         """An own signature newer than the record: this key signs elsewhere (protocol §7)."""
         machine = self.core.engine.machine
         for _, vote in event.votes:
-            place = (vote.height, vote.round, PHASES[vote.phase])
-            if vote.peer == machine.peer and place > machine.record.place:
+            if vote.peer == machine.peer and place_of(vote) > machine.record.place:
                 self.on_twin(f"height {vote.height}, round {vote.round}, {vote.phase}")
 
     # ---- queries of peers -----------------------------------------------------------------------
 
-    def _server(self, proto: str) -> Callable[[bytes, bytes], "bytes | asyncio.Future[bytes]"]:
+    def _server(self, proto: str) -> Callable[[bytes, bytes], "bytes | Awaitable[bytes]"]:
         if proto in (POLL, CERT):
             return lambda peer, data: self._engine_query(proto, Peer(peer), data)
-        return lambda peer, data: self._library_query(proto, data)
+        return lambda peer, data: self._library_query(proto, Peer(peer), data)
 
-    def _library_query(self, proto: str, data: bytes) -> bytes:
+    def _blame(self, peer: Peer, cause: str) -> None:
+        """What a peer asked or answered is wrong in itself."""
+        self._count(self.refused, cause)
+        self.network.blame(peer, REJECT_POINTS, cause)
+
+    def _library_query(self, proto: str, peer: Peer, data: bytes) -> bytes:
+        now = self._loop.time()
+        if peer not in self._budgets:
+            if len(self._budgets) >= BUDGETS_MAX:
+                self._budgets.pop(next(iter(self._budgets)))
+            self._budgets[peer] = Bucket(LIBRARY_BURST, LIBRARY_PER_S, now)
+        if not self._budgets[peer].take(now):
+            self._count(self.ignored, "queries")
+            raise network_errors.Busy("too many queries")
         try:
             return answer(self, proto, data)
         except ConsensusError as error:
+            self._blame(peer, error.code)
             raise network_errors.Refused(error.code) from error
 
-    def _engine_query(self, proto: str, peer: Peer, data: bytes) -> "bytes | asyncio.Future[bytes]":
+    def _engine_query(self, proto: str, peer: Peer, data: bytes) -> "bytes | Awaitable[bytes]":
         if len(self._queries) >= QUERIES_OPEN_MAX:
+            self._count(self.ignored, "queries")
             raise network_errors.Busy("polls")
         try:
             event = asked(proto, data, self._asked + 1, peer, self._chain_id)
         except ConsensusError as error:
+            self._blame(peer, error.code)
             raise network_errors.Refused(error.code) from error
-        self._asked += 1
         if isinstance(event, CertificateReceived):
-            if all(self.verifier.verify(*c) for c in certificate_checks(event.certificate)):
-                self.offer(event)
-            return NONE
+            return self._pushed(event, peer)
+        self._asked += 1
         query = self._asked
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._queries[query] = future
         self._loop.call_later(POLL_WAIT_S, self._forget_query, query)
-        self.offer(event)
+        if not self.offer(event):
+            self._forget_query(query)
         return future
+
+    def _pushed(self, event: CertificateReceived, peer: Peer) -> "bytes | Awaitable[bytes]":
+        """Somebody sends a certificate unasked: its signatures are dear, so they come last."""
+        cause = self.screening.certificate(event.certificate)
+        if not cause:
+            return self._verify_pushed(event, peer)
+        if turned(cause).blame:
+            self._blame(peer, cause)
+        else:
+            self._count(self.ignored, cause)
+        return NONE
+
+    async def _verify_pushed(self, event: CertificateReceived, peer: Peer) -> bytes:
+        checks = certificate_checks(event.certificate)
+        if len(checks) <= VERIFY_INLINE_MAX:
+            verdicts = [self.verifier.verify(*check) for check in checks]
+        else:
+            verdicts = await asyncio.to_thread(self.verifier.verify_many, checks)
+        if all(verdicts):
+            self.offer(event)
+        else:
+            self._blame(peer, "signature")
+        return NONE
 
     def _forget_query(self, query: int) -> None:
         future = self._queries.pop(query, None)
@@ -250,6 +334,8 @@ class GossipAgent(Agent):
             case Verdict():
                 for token, verdict, key, cause in effect.items:
                     judgement = Judgement(verdict)
+                    if judgement is Judgement.REJECT:
+                        self._count(self.refused, "rules")
                     self.network.verdict(token, judgement, key or None, cause)
             case Blame():
                 self.network.blame(effect.peer, effect.points, effect.cause)
@@ -298,8 +384,7 @@ class GossipAgent(Agent):
             else:
                 events = read_reply(proto, raw, effect.ask, effect.peer, self.verifier)
         except ConsensusError as error:
-            self.refused[error.code] = self.refused.get(error.code, 0) + 1
-            self.network.blame(effect.peer, REJECT_POINTS, error.code)
+            self._blame(effect.peer, error.code)
             events = [AskFailed(effect.ask, effect.peer)]
         for event in events:
             self.offer(event)

@@ -174,7 +174,7 @@ def _die_with_parent() -> None:
 @with_output
 def status(folder: Path, output: Output) -> Exit:
     """What the running node in FOLDER says of itself."""
-    from node.cli.messages import status_text
+    from node.cli.words import status_text
     from node.client import Client
     from node.errors import Unreachable
     from node.folder import read_endpoints
@@ -202,11 +202,11 @@ def replay(folder: Path, output: Output) -> Exit:
         "segments": found.segments,
         "events": found.events,
         "effects": found.effects,
-        "height": found.height,
+        "height": found.height - 1,
         "identical": difference is None,
         "difference": None if difference is None else difference._asdict(),
     }
-    text = f"{found.events} events, {found.effects} effects, height {found.height}: identical"
+    text = f"{found.events} events: {found.effects} effects, identical"
     if difference is not None:
         text = f"event {difference.sequence} ({difference.event}) of {difference.segment} differs"
     return output.result(data, text, ok=difference is None)

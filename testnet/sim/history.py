@@ -48,6 +48,10 @@ class History:
         elif type(effect) is Commit:
             self._record_certified(effect)
 
+    def record_false(self, peer: Peer, place: Place, block: BlockId | None) -> None:
+        """A Byzantine peer signed another value: it counts for quorums, and breaks no rule here."""
+        self.votes.setdefault((place, block), {})[peer] = None
+
     def record_start(self, host: Host) -> None:
         """A node starts from its disk: its record must hold its newest word and its lock."""
         assert host.core is not None

@@ -15,12 +15,12 @@ import pytest
 
 from perper_core.ports import Gate, StreamOptions
 from perper_core.wire.access import READ_ONLY, Access
-from tests.perper_core.wire_worlds import Served, opened_served, until
+from tests.perper_core.wire_worlds import Served, eventually, opened_served, until
 
 ROOT = Path(__file__).parents[2]
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
-CLI = "from perper_core.cli import fabric_commands; fabric_commands()()"
+CLI = "from perper_core.cli import fabric; fabric()"
 KEPT = StreamOptions(gate=Gate.NONE, keep_field=256)
 
 
@@ -31,6 +31,7 @@ async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         sys.executable,
         *arguments,
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -80,8 +81,13 @@ async def kill_readers(times: int, seed: int) -> None:
             assert offsets[0] <= seen + 1, f"seed {seed}: a gap before {offsets[0]}"
             assert offsets == list(range(offsets[0], offsets[-1] + 1)), f"seed {seed}"
             seen = max(seen, offsets[-1])
+        await write_heights(served, height, 300)  # more than are kept
+
+        async def trimmed() -> bool:
+            return (await served.local.stream_info("blocks")).trimmed > seen
+
+        await eventually(trimmed)
         async with running(*reader(served.server.address)) as child:
-            await write_heights(served, height, 300)  # more than are kept
             text = await line(child)
             while not text.startswith("truncated"):
                 seen = max(seen, int(text))
@@ -180,6 +186,17 @@ async def test_ls_and_tail() -> None:
         await served.local.end("blocks")
         status, out, _ = await command("tail", "blocks", "--address", address, "--from", "2")
         assert (status, out) == (0, "2  key 8  1 B  64\n")
+
+
+@pytest.mark.slow
+async def test_help_imports_only_click() -> None:
+    program = (
+        "import sys; from perper_core.cli import fabric; fabric(['--help'], standalone_mode=False);"
+        "assert not {'grpc', 'asyncio', 'google.protobuf', 'uvloop'} & set(sys.modules)"
+    )
+    async with running("-c", program) as child:
+        _, error = await child.communicate()
+        assert child.returncode == 0, error.decode()
 
 
 @pytest.mark.slow

@@ -165,6 +165,7 @@ async def test_without_a_server_commands_are_given_up(monkeypatch: pytest.Monkey
             await sent
         with pytest.raises(Exhausted):  # definite: it was never sent
             await fabric.append("s", [b"x"])
+        monkeypatch.undo()  # now with patience
         served.wire.refusing = False
         assert (await fabric.stream_info("s")).state == "open"  # and it comes back
 

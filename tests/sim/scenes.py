@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 
+from consensus.certificates import Vote
 from consensus.dice import Dice
 from consensus.effects import Commit, Effect, Persist, Remember, Sign
 from consensus.ids import Peer
+from consensus.parameters import Parameters
 from consensus.signing import CONFIRM
 from testnet.sim.cluster import Cluster, Weather, small_parameters
 from testnet.sim.host import DISK_MS, Host
@@ -21,8 +23,13 @@ def seeds(count: int) -> Sequence[int]:
     return [int(chosen)] if chosen else range(1, count + 1)
 
 
-def calm_parameters(**overrides: int):  # type: ignore[no-untyped-def]
+def calm_parameters(**overrides: int) -> Parameters:
     return small_parameters(epoch_blocks=LONG_EPOCHS, claim_close=4, **overrides)
+
+
+def holding(hosts: Sequence[Host], height: int) -> Callable[[], bool]:
+    """Whether all of them hold that height."""
+    return lambda: all(len(host.disk.chain) >= height for host in hosts)
 
 
 class Scene:
@@ -59,9 +66,7 @@ class Scene:
             self.send()
             if self.cluster.run(STEP_S, self.cluster.reached(target)):
                 return
-        raise AssertionError(
-            f"height {target} not reached in {within_s} s: {self.told()}"
-        )
+        raise AssertionError(f"height {target} not reached in {within_s} s: {self.told()}")
 
     def settle(self, within_s: float = 60.0) -> None:
         """No more traffic: all that are up end at the same height."""
@@ -199,15 +204,29 @@ def lock_run(
     """One of four peers locks alone in round 0, is killed, and meets another proposal in round 1.
 
     a, b, c confirm x, which only a sees as a quorum; d confirms its own y; b, c, d accept nil and
-    go on. Whoever forgets a's lock lets it confirm their new proposal without a proof.
+    go on; then d is cut off, so that b and c need a. A forgotten lock lets a confirm their new
+    proposal without a proof.
     """
-    cluster = Cluster(nodes=4, seed=seed, parameters=calm_parameters(), weather=Weather(jitter_ms=9))
+    cluster = Cluster(
+        nodes=4, seed=seed, parameters=calm_parameters(), weather=Weather(jitter_ms=9)
+    )
     plant(cluster)
     scene = Scene(cluster, seed)
     cluster.start()
     a, b, c, d = (host.peer for host in scene.hosts)
     cluster.isolate((a, b, c), (d,))
-    cluster.lose = lambda source, target, topic, record: source == a and topic in ("votes", "facts")
+
+    def lose(source: Peer, target: Peer, topic: str, record: bytes) -> bool:
+        """Nobody learns of a's lock; a does not see again what it locked by."""
+        if topic not in ("votes", "facts") or source == a:
+            return source == a and topic in ("votes", "facts")
+        proof = topic == "facts" or (Vote.decode(record).phase, Vote.decode(record).round) == (
+            "confirm",
+            0,
+        )
+        return target == a and proof and scene.hosts[0].life > 1
+
+    cluster.lose = lose
     for index in (1, 3):
         cluster.submit(scene.hosts[index], cluster.transfer(index, 2, 1))
     cluster.run(8.0)
@@ -218,6 +237,6 @@ def lock_run(
     cluster.isolate((a,), (b, c, d))
     moved = cluster.run(12.0, lambda: all(m.standing.round >= 1 for m in machines[1:]))
     assert moved, f"b, c, d go on to round 1: {scene.told()}"
-    cluster.cut = lambda source, target: False
+    cluster.isolate((a, b, c), (d,))  # nothing is certified without a
     cluster.restart(a)
     return scene, scene.hosts[0]

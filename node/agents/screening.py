@@ -1,0 +1,254 @@
+"""Screening: what peers say, judged as far as that costs next to nothing, before any signature.
+
+Wrong in itself: refused, and the link is blamed. Early, late, known, of an unknown key, too much of
+one signer: ignored without blame (network §3, protocol §11). Knows no network and performs nothing.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, assert_never
+
+from consensus import claims
+from consensus.block import Proposal
+from consensus.certificates import Aggregate, Certificate, Vote, check_weight
+from consensus.errors import InvalidCertificate, InvalidFact
+from consensus.events import FactsReceived, MessagesReceived, ProposalReceived, VotesReceived
+from consensus.facts import DoubleProposal, Evidence, Fact, LateAccept, Renew, SlotClaim
+from consensus.ids import Peer
+from consensus.messages import Message
+from consensus.signatures import ACCEPT as ACCEPT_KIND
+from consensus.signatures import CONFIRM as CONFIRM_KIND
+from consensus.signing import ACCEPT, CONFIRM
+from node.core import NodeCore
+from node.speech import Heard, message_check
+
+VOTES_PER_SIGNER_MAX: Final = 256  # verified for one signer while one round is decided here
+PROPOSALS_PER_SIGNER_MAX: Final = 16
+PHASES: Final = {CONFIRM_KIND: CONFIRM, ACCEPT_KIND: ACCEPT}
+
+# Causes: a closed set, they are names of counters.
+CHAIN, PLACE, STRANGER, EARLY, LATE, KNOWN, FLOOD, WORK, WEIGHT, POOR = (
+    "chain",
+    "place",
+    "stranger",
+    "early",
+    "late",
+    "known",
+    "flood",
+    "work",
+    "weight",
+    "poor",
+)
+_BLAMED: Final = frozenset((CHAIN, PLACE, WORK))
+
+
+class Turned(NamedTuple):
+    """Not taken in. `blame`: it was wrong in itself."""
+
+    cause: str
+    blame: bool
+
+
+def turned(cause: str) -> Turned:
+    """The verdict that goes with a cause."""
+    return Turned(cause, cause in _BLAMED)
+
+
+def place_of(vote: Vote) -> tuple[int, int, int]:
+    """Where a vote stands in the order of what a peer signs."""
+    return vote.height, vote.round, PHASES[vote.phase]
+
+
+class Screening:
+    """One per chain; reads the core, which belongs to the same loop.
+
+    `affordable` says whether the committed state lets a message in (agent, gas, funds).
+    """
+
+    def __init__(self, core: NodeCore, affordable: Callable[[Message], bool]) -> None:
+        self._core, self._affordable = core, affordable
+        self._round = (0, 0)  # height and round that the counts are of
+        self._votes: dict[Peer, int] = {}
+        self._proposals: dict[Peer, int] = {}
+
+    def look(self, heard: Heard) -> Heard | Turned:
+        """What is worth its signatures; of a batch of messages, those that are."""
+        match heard.event:
+            case VotesReceived(votes=((_, vote),)):
+                cause = self._vote(vote)
+            case ProposalReceived(proposal=proposal):
+                cause = self._proposal(proposal)
+            case FactsReceived(facts=((_, fact),)):
+                cause = self._aggregate(fact) if isinstance(fact, Aggregate) else self._fact(fact)
+            case MessagesReceived() as event:
+                return self._messages(event, heard)
+            case _:
+                cause = ""
+        return turned(cause) if cause else heard
+
+    def count(self, heard: Heard) -> None:
+        """Its signatures hold: only now it counts as its signer's."""
+        self._follow()
+        match heard.event:
+            case VotesReceived(votes=((_, vote),)):
+                self._votes[vote.peer] = self._votes.get(vote.peer, 0) + 1
+            case ProposalReceived(proposal=proposal):
+                self._proposals[proposal.peer] = self._proposals.get(proposal.peer, 0) + 1
+            case _:
+                pass
+
+    def certificate(self, certificate: Certificate) -> str:
+        """The cause to turn a pushed certificate away; empty: worth its signatures."""
+        core, machine = self._core, self._core.engine.machine
+        if certificate.chain != core.spec.id:
+            return CHAIN
+        if certificate.epoch != core.spec.parameters.epoch(certificate.height):
+            return PLACE
+        if certificate.height != core.height:
+            return LATE if certificate.height < core.height else EARLY
+        if machine.standing.certificate is not None:
+            return KNOWN
+        return self._weight(certificate)
+
+    # ---- votes and proposals --------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Counts are of one round of one height."""
+        standing = self._core.engine.machine.standing
+        if self._round != (standing.height, standing.round):
+            self._round = (standing.height, standing.round)
+            self._votes.clear()
+            self._proposals.clear()
+
+    def _owner(self, peer: Peer) -> bool:
+        """Of this epoch or the one before: keys are free, only owners are worth a signature."""
+        view = self._core.engine.machine.tip.view
+        weights = self._core.engine.machine.standing.votes.weights
+        before = view.previous
+        return peer in weights or (before is not None and peer in before.weights)
+
+    def _vote(self, vote: Vote) -> str:
+        core, machine = self._core, self._core.engine.machine
+        if vote.chain != core.spec.id:
+            return CHAIN
+        if vote.epoch != core.spec.parameters.epoch(vote.height):
+            return PLACE
+        if vote.peer == machine.peer:
+            # Newer than the record: either forged, or this key signs elsewhere (protocol §7).
+            return "" if place_of(vote) > machine.record.place else KNOWN
+        new_table = vote.height == core.height + 1 and vote.epoch != machine.standing.epoch
+        if not new_table and not self._owner(vote.peer):
+            return STRANGER
+        if vote.height < core.height and vote.height not in machine.recent:
+            return LATE
+        self._follow()
+        return FLOOD if self._votes.get(vote.peer, 0) >= VOTES_PER_SIGNER_MAX else ""
+
+    def _proposal(self, proposal: Proposal) -> str:
+        core, machine = self._core, self._core.engine.machine
+        fields = proposal.block.header.fields
+        if fields.chain != core.spec.id:
+            return CHAIN
+        if fields.epoch != core.spec.parameters.epoch(fields.height):
+            return PLACE
+        if not core.height <= fields.height <= core.height + 1:
+            return LATE if fields.height < core.height else EARLY
+        if fields.epoch == machine.standing.epoch and not self._owner(proposal.peer):
+            return STRANGER
+        candidate = machine.standing.candidates.get(proposal.id)
+        if candidate is not None and candidate.proposal is not None:
+            return KNOWN
+        self._follow()
+        flood = self._proposals.get(proposal.peer, 0) >= PROPOSALS_PER_SIGNER_MAX
+        return FLOOD if flood else ""
+
+    # ---- facts ----------------------------------------------------------------------------------
+
+    def _weight(self, claimed: Aggregate | Certificate) -> str:
+        """Of other keys than the owners', or of too few: no signature is worth a look."""
+        try:
+            check_weight(claimed, self._core.engine.machine.standing.votes.weights)
+        except InvalidCertificate:
+            return WEIGHT
+        return ""
+
+    def _aggregate(self, fact: Aggregate) -> str:
+        if fact.chain != self._core.spec.id:
+            return CHAIN
+        if fact.height != self._core.height:
+            return LATE if fact.height < self._core.height else EARLY
+        return self._weight(fact)
+
+    def _fact(self, fact: Fact) -> str:
+        pool = self._core.facts_pool
+        match fact:
+            case SlotClaim():
+                return self._opening(fact) or self._claim(fact)
+            case Renew():
+                cause, peer, held = self._opening(fact), fact.peer, fact.peer in pool.renewals
+            case LateAccept(vote=vote):
+                cause, peer, held = self._of_here(vote.chain), vote.peer, vote.peer in pool.late
+            case Evidence(first=vote):
+                cause, peer, held = self._of_here(vote.chain), vote.peer, vote.peer in pool.evidence
+            case DoubleProposal():
+                cause, peer = self._of_here(fact.chain), fact.peer
+                held = peer in pool.evidence
+            case _:
+                assert_never(fact)
+        if cause or held:
+            return cause or KNOWN
+        return "" if self._owner(peer) else STRANGER
+
+    def _of_here(self, chain: bytes) -> str:
+        return "" if chain == self._core.spec.id else CHAIN
+
+    def _opening(self, fact: SlotClaim | Renew) -> str:
+        """Claims and renewals are for the next epoch, once its salt is known (protocol §4)."""
+        view = self._core.engine.machine.tip.view
+        if self._of_here(fact.chain):
+            return CHAIN
+        if fact.epoch != view.epoch + 1 or view.salt_next is None:
+            return LATE if fact.epoch <= view.epoch else EARLY
+        return ""
+
+    def _claim(self, fact: SlotClaim) -> str:
+        """The work is checked before the signature: one hash against forty microseconds."""
+        salt = self._core.engine.machine.tip.view.salt_next
+        assert salt is not None, "asked by _opening"
+        try:
+            place = claims.judge(fact, self._core.spec, salt)
+        except InvalidFact:
+            return WORK
+        best = self._core.facts_pool.claims.get(place.slot)
+        return KNOWN if best is not None and best[0] >= place.hill else ""
+
+    # ---- messages -------------------------------------------------------------------------------
+
+    def _messages(self, event: MessagesReceived, heard: Heard) -> Heard | Turned:
+        fresh: list[Message] = []
+        found = KNOWN
+        for message in event.messages:
+            cause = self._message(message)
+            if cause in _BLAMED:
+                return turned(cause)
+            if cause:
+                found = cause if found == KNOWN else found
+            else:
+                fresh.append(message)
+        if not fresh:
+            return turned(found)
+        if len(fresh) == len(event.messages):
+            return heard
+        kept = MessagesReceived(event.token, tuple(fresh), event.source)
+        return Heard(kept, tuple([message_check(message) for message in fresh]))
+
+    def _message(self, message: Message) -> str:
+        core = self._core
+        if message.chain != core.spec.id or message.to.chain != core.spec.id:
+            return CHAIN
+        if message.id in core.messages.messages or core.messages.knows(message.id):
+            return KNOWN
+        if message.expires_height < core.height:
+            return LATE
+        if message.expires_height > core.height + core.spec.parameters.expiry_max_blocks:
+            return EARLY
+        return "" if self._affordable(message) else POOR

@@ -429,6 +429,7 @@ def advance(machine: Machine, now: Now) -> None:
         proposing.advance_candidates(machine, now)
         if machine.standing.certificate is not None:
             return  # certified: nothing is voted on any more, only executed and committed
+        valid = machine.record.valid
         proposing.advance_clock(machine, now)
         proposing.advance_proposal(machine, now)
         polling.advance_settling(machine, now)
@@ -437,7 +438,8 @@ def advance(machine: Machine, now: Now) -> None:
         voting.advance_valid(machine, now)
         voting.advance_accept_nil(machine, now)
         voting.advance_resend(machine, now)
-        if not voting.advance_round(machine, now) and machine.standing.votes.accepted() is None:
+        moved = voting.advance_round(machine, now) or machine.record.valid is not valid
+        if not moved and machine.standing.votes.accepted() is None:
             return
     raise AssertionError("the rules do not come to rest")
 

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from consensus.encoding import Value
 from consensus.ids import Agent, ChainId, MessageId, hash_from_text, id_from_text, id_text
 from consensus.messages import Message
-from node.errors import NotFound, Rejected, TimedOut, Unreachable
+from node.errors import NotFound, TimedOut, Unreachable
 from node.refusals import refusal
-from node.transport import EventRecord, Json, Transport, error_of, part
+from node.transport import EventRecord, Json, Transport, error_of, part, rejected
 from node.wallet import EXPIRES_AFTER_BLOCKS, AccountSigner, Terms, reference
 
 Answer = TypeVar("Answer")
@@ -169,21 +169,32 @@ class AsyncClient:
         text = id_text(message.id)
         while (left := deadline - time.monotonic()) > 0:
             try:
-                found = await self.tx(text, wait_s=round(min(left, WAIT_STEP_S), 3))
-            except NotFound:
-                found = {"state": "gone"}
-            if found["state"] == "included":
+                found = await self._look(message, min(left, WAIT_STEP_S))
+            except (Unreachable, TimedOut):
+                found = (
+                    None  # it was handed in, so that is no answer: ask again while there is time
+                )
+            if found is not None:
                 return found
-            if found["state"] == "refused":
-                told = found["refusal"]
-                raise Rejected(told["cause"], reason=told["code"], hint=told["hint"])
-            height = int((await self.status())["height"])
-            if height >= message.expires_height and found["state"] != _PENDING:
-                cause = f"height {height} is past its last height {message.expires_height}"
-                raise Rejected(cause, reason="Expired", hint=refusal("Expired").hint)
-            if found["state"] == "gone":
-                await asyncio.sleep(min(RESUME_S, max(0.0, deadline - time.monotonic())))
+            await asyncio.sleep(min(RESUME_S, max(0.0, deadline - time.monotonic())))
         raise TimedOut(f"{text} is not included yet", hint=f"apocryph tx {text}")
+
+    async def _look(self, message: Message, wait_s: float) -> Json | None:
+        """Its record once it is included, null while nobody knows. Raises Rejected."""
+        try:
+            found = await self.tx(id_text(message.id), wait_s=round(wait_s, 3))
+        except NotFound:
+            found = {"state": "gone"}
+        if found["state"] == "included":
+            return found
+        if found["state"] == "refused":
+            told = found["refusal"]
+            raise rejected(told["code"], told["cause"], told["hint"])
+        height = int((await self.status())["height"])
+        if height >= message.expires_height and found["state"] != _PENDING:
+            cause = f"height {height} is past its last height {message.expires_height}"
+            raise rejected("Expired", cause, refusal("Expired").hint)
+        return None
 
     async def _about(self) -> tuple[ChainId, dict[str, Agent], int]:
         """(chain, agents by name, how many heights a message may wait): asked once."""

@@ -26,7 +26,7 @@ from consensus.effects import (
     WakeAt,
 )
 from consensus.engine import Engine
-from consensus.errors import InvalidCertificate, InvalidFact
+from consensus.errors import EncodingError, InvalidCertificate, InvalidFact
 from consensus.events import (
     AnswerReceived,
     AskFailed,
@@ -55,6 +55,7 @@ from node import codec
 from node.catchup import CatchUp
 from node.pool import ADDED, KNOWN, FactPool, MessagePool
 
+SNAPSHOT_PARTS = 7
 PATIENCE_POLLS = 4  # a peer one height ahead is believed to be behind-sending for so many timeouts
 
 
@@ -111,6 +112,8 @@ class NodeCore:
     def restore(cls, snapshot: bytes) -> "NodeCore":
         """The core of a snapshot. Raises EncodingError."""
         parts = codec.from_bytes(snapshot)
+        if type(parts) is not tuple or len(parts) != SNAPSHOT_PARTS:
+            raise EncodingError("not the snapshot of a core")
         core = cls.__new__(cls)
         core.spec = ChainSpec.decode(parts[0])
         machine, core.messages, core.facts_pool, core.catchup = parts[1:5]
@@ -245,8 +248,11 @@ class NodeCore:
         if block is None and candidate is not None:
             block = candidate.block
         if block is not None and block.height == self.height:
-            wanted = dict.fromkeys(block.body.messages)
-            self.messages.hold([message for message in event.messages if message.id in wanted])
+            self._hold(block, event)
+
+    def _hold(self, block: Block, event: Fetched) -> None:
+        wanted = dict.fromkeys(block.body.messages)
+        self.messages.hold([message for message in event.messages if message.id in wanted])
 
     def _take_inputs(self, event: BlockExecuted) -> None:
         """A valid proposal's inputs enter the pool: they are due here too (protocol §5)."""
@@ -355,6 +361,9 @@ class NodeCore:
         """Ask for what is missing; feed the engine the next certified block."""
         if isinstance(event, Committed):
             self.catchup.enter(self.height)
+        ready = self.catchup.kept.pop(self.height, None)
+        if ready is not None and not self.engine.machine.halted:
+            self._hand_over(ready, now, out)
         patience = self._patience_ms()
         best = self.catchup.behind(self.height, patience, now)
         certificate = self.engine.machine.standing.certificate
@@ -364,11 +373,11 @@ class NodeCore:
             out.append(self.catchup.open(ask, peer, height, now))
         for peer in self.catchup.tips_wanted(now):
             out.append(self.catchup.open_tip(self.engine.machine.next_ask(), peer, now))
-        ready = self.catchup.kept.pop(self.height, None)
-        if ready is None or self.engine.machine.halted:
-            return
+
+    def _hand_over(self, ready: Fetched, now: Now, out: list[Effect]) -> None:
+        """A certified block of the height that is decided, judged by its table."""
         assert ready.block is not None, "kept with its block"
-        self.messages.hold(ready.messages)
+        self._hold(ready.block, ready)
         out += self.engine.handle(ready, now)
         for effect in out:
             if type(effect) is Commit:

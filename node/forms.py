@@ -28,6 +28,7 @@ JSON_INT_MAX: Final = 2**53 - 1  # what every JSON reader keeps exactly
 _SMALL: Final = 2**63
 INT_BITS_MAX: Final = 256
 INT_DIGITS_MAX: Final = 80
+SHOWN_MAX: Final = 60  # characters of a value in the words of its refusal
 Resolve = Callable[[str], bytes]
 Name = Callable[[bytes], str]
 
@@ -376,5 +377,6 @@ def read_named(
         try:
             found[name] = form(declared[name], edge).parse(text)
         except Misfit as error:
-            raise MessageInvalid(f"{what}, {name}={text}: {error}") from error
+            shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
+            raise MessageInvalid(f"{what}, {name}={shown}: {error}") from error
     return found

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from consensus.claims import HILL_BYTES
 from consensus.facts import DoubleProposal, Evidence, Fact, LateAccept, Renew, SlotClaim
 from consensus.ids import Account, MessageId, Peer
 from consensus.messages import Message
@@ -129,7 +130,7 @@ class MessagePool:
 class FactPool:
     """Facts for blocks to come; the best claim per slot, one renewal per peer (protocol §4)."""
 
-    claims: dict[int, tuple[int, SlotClaim]] = field(default_factory=dict)  # slot → (hill, claim)
+    claims: dict[int, tuple[bytes, SlotClaim]] = field(default_factory=dict)  # by slot, with hill
     renewals: dict[Peer, Renew] = field(default_factory=dict)
     evidence: dict[Peer, Evidence | DoubleProposal] = field(default_factory=dict)
     late: dict[Peer, LateAccept] = field(default_factory=dict)
@@ -145,12 +146,13 @@ class FactPool:
 
     def add_claim(self, claim: SlotClaim, slot: int, hill: int) -> bool:
         """Whether it beats what is kept for its slot."""
+        height = hill.to_bytes(HILL_BYTES, "big")  # beyond 64 bits, which the journal cannot hold
         best = self.claims.get(slot)
-        if best is not None and best[0] >= hill:
+        if best is not None and best[0] >= height:
             return False
         if best is None and len(self.claims) >= CLAIMS_MAX:
             return False
-        self.claims[slot] = (hill, claim)
+        self.claims[slot] = (height, claim)
         return True
 
     def add_other(self, fact: Renew | Evidence | DoubleProposal | LateAccept) -> bool:

@@ -86,6 +86,9 @@ def options_of(start: Start, spec: ChainSpec, key: LoadedKey) -> NodeOptions:
         api_token=_token(config),
         mining=config.node.mining,
         journal=config.journal.keep,
+        journal_segment_bytes=config.journal.segment_mib * 1024 * 1024,
+        journal_segments=config.journal.segments,
+        keep_heights=config.fabric.keep_heights,
         trace=start.trace,
         name=config.node.name or key.name,
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from consensus.effects import Effect
+from consensus.errors import EncodingError
 from consensus.events import Event
 from consensus.ids import Now
 from node import codec
 from node.core import NodeCore
-from node.journal import Journal, entries, segments
+from node.errors import JournalCorrupt
+from node.journal import Entry, Journal, Segment, entries, segments
 
 
 class Difference(NamedTuple):
@@ -50,6 +52,14 @@ class CoreJournal:
         self._journal.append(now, codec.to_bytes(event), digest(effects))
 
 
+def _event(entry: Entry, segment: Segment) -> Event:
+    try:
+        event: Event = codec.from_bytes(entry.event)
+    except EncodingError as error:
+        raise JournalCorrupt(f"{segment.path}: event {entry.sequence}: {error}") from error
+    return event
+
+
 def replay(folder: Path, progress: Callable[[int], None] = lambda events: None) -> Replayed:
     """Replay all segments of a folder, each from its own head. Raises JournalCorrupt, NotFound."""
     found = segments(folder)
@@ -57,7 +67,7 @@ def replay(folder: Path, progress: Callable[[int], None] = lambda events: None) 
     for segment in found:
         core = NodeCore.restore(segment.snapshot)
         for entry in entries(segment):
-            event = codec.from_bytes(entry.event)
+            event = _event(entry, segment)
             answer = core.handle(event, entry.now)
             events += 1
             effects += len(answer)

@@ -66,7 +66,12 @@ def error_of(status: int, body: Any) -> NodeError:
         return kind(cause, hint=hint)
     if code in CODES or code == "denied":
         return Unreachable(cause, hint=hint) if status in (401, 503) else ServerFault(cause)
-    return Rejected(cause, reason=code, hint=hint)
+    return rejected(code, cause, hint)
+
+
+def rejected(reason: str, cause: str, hint: str) -> Rejected:
+    """Of a pool or a receipt: its code stands in the words too, and `apocryph explain` knows it."""
+    return Rejected(f"{reason}: {cause}", reason=reason, hint=hint)
 
 
 class Transport:
@@ -118,6 +123,9 @@ class Transport:
         except TimeoutError as error:
             raise TimedOut(f"{self.url} did not answer in {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, ValueError) as error:
+            if method != "GET" and not isinstance(error, aiohttp.ClientConnectorError):
+                cause = f"{self.url}: the connection broke: it may have been taken"
+                raise TimedOut(cause) from error
             raise self._unreachable(error) from error
         try:
             return response.status, json.loads(raw)

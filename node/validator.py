@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from network.inbox import Inbox
 from network.mesh.mesh import mesh_network
 from network.mesh.noise import public_key
 from network.ports import LinkIdentity, LinkSecret, Network, PeerAddress
-from node.agents.consensus import ConsensusAgent
+from node.agents.consensus import KEEP_HEIGHTS, ConsensusAgent
 from node.agents.executor import ExecutorAgent, FabricExecutor
 from node.agents.gateway import GatewayAgent
 from node.agents.gossip import GossipAgent
@@ -45,7 +45,7 @@ from node.execution.line import Line
 from node.execution.ports import Outcome, Parent
 from node.execution.prices import MESSAGE_GAS
 from node.execution.window import Window
-from node.journal import Journal, Keep
+from node.journal import SEGMENT_BYTES, SEGMENTS_MAX, Journal, Keep
 from node.ports import Admission
 from node.replay import CoreJournal
 from node.runtime import Runtime, wall_clock
@@ -83,9 +83,11 @@ class NodeOptions:
     api_token: str = ""  # needed for anything but loopback
     mining: bool = True
     journal: str = "ring"
+    journal_segment_bytes: int = SEGMENT_BYTES
+    journal_segments: int = SEGMENTS_MAX
+    keep_heights: int = KEEP_HEIGHTS  # of the published streams
     trace: Callable[[str, str, str], None] | None = None
     name: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class StateOfTip:
@@ -225,7 +227,9 @@ class Validator:
 
     async def _start_agents(self) -> None:
         await self.host.start(self.executor, "executor")
-        self.consensus = ConsensusAgent(self._runtime, self.chain)
+        self.consensus = ConsensusAgent(
+            self._runtime, self.chain, keep_heights=self.options.keep_heights
+        )
         self.hill = HillAgent(
             self.spec, signer=self.signer, offer=self._offer, mining=self.options.mining
         )
@@ -263,6 +267,8 @@ class Validator:
             code_version=CODE_VERSION,
             snapshot=self.core.snapshot,
             keep=Keep(options.journal),
+            segment_bytes=options.journal_segment_bytes,
+            segments_max=options.journal_segments,
         )
         self._opened.append(journal.close)
         runtime = Runtime(

@@ -109,10 +109,12 @@ class Child:
         if not self.alive:
             raise self.error or TimedOut(f"{self.name} was stopped before it was {states[0]}")
 
-    async def ended(self) -> None:
-        """Until its process is gone."""
+    async def failed(self) -> None:
+        """Wait until it ends by itself, and raise its own error; a restart is none."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self.alive)
+            await self._changed.wait_for(lambda: self.state == State.FAILED)
+        assert self.error is not None, "a failure has an error"
+        raise self.error
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL to what is left after STOP_S. Returns when it is gone."""
@@ -234,8 +236,9 @@ async def _lines(reader: asyncio.StreamReader) -> Any:
 
 def _ended(name: str, code: int, log_path: Path) -> dict[str, str]:
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    others_did = -code in (signal.SIGKILL, signal.SIGTERM)  # somebody else, or lack of memory
     return {
-        "code": "bug",
+        "code": "unreachable" if others_did else "bug",
         "message": f"{name} ended {how} before it said why",
         "hint": f"its last words are in {log_path}",
     }

@@ -126,6 +126,19 @@ async def unless_done(supervisor: Supervisor, work: Coroutine[Any, Any, Result])
         await asyncio.gather(task, end, return_exceptions=True)
 
 
+async def first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Until the first of them ends, raising what it raises; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 # ---- as a daemon ---------------------------------------------------------------------------------
 
 

@@ -79,6 +79,14 @@ class Supervisor:
                 wait.cancel()
         self._tell()
 
+    async def lost(self) -> None:
+        """Wait until every validator has ended by itself, and raise the first one's error."""
+        children = list(self.children.values())
+        while left := [child for child in children if child.state != State.FAILED]:
+            await asyncio.gather(*[child.failed() for child in left], return_exceptions=True)
+        assert children[0].error is not None, "a failure has an error"
+        raise children[0].error
+
     async def close(self) -> None:
         """Stop all validators (STOP_S), let go of port, socket and lock. Idempotent."""
         self.done.set()

@@ -9,8 +9,7 @@ from typing import Any
 from node.cli.output import INTERRUPTED, Output
 from node.codes import Exit
 from testnet.board import Board
-from testnet.child import Child
-from testnet.driver import Asked, Ended, detach, prepare, running, unless_done
+from testnet.driver import Asked, Ended, detach, first_of, prepare, running, unless_done
 from testnet.folder import About, Folder
 from testnet.session import Session
 from testnet.supervisor import Supervisor
@@ -89,41 +88,31 @@ async def _until(
     board = Board(session.about.nodes, lambda name: str(supervisor.children[name].state))
     drive = asyncio.create_task(_drive(session, demo, until))
     looking = asyncio.create_task(_view(board, output, session.about))
-    ends = [asyncio.create_task(_failure(child)) for child in supervisor.children.values()]
+    ends = [asyncio.create_task(child.failed()) for child in supervisor.children.values()]
     try:
-        watched = [looking, *ends]
-        while not drive.done():
-            done, _ = await asyncio.wait([drive, *watched], return_when=asyncio.FIRST_COMPLETED)
-            for task in done & set(watched):
+        await asyncio.wait([drive, looking, *ends], return_when=asyncio.FIRST_COMPLETED)
+        for task in (looking, *ends):
+            if task.done():
                 await task
-                watched.remove(task)  # killed by command; it may be started again
-        return drive.result()
+        return await drive
     finally:
-        for task in (drive, looking, *ends):
-            task.cancel()
+        for each in (drive, looking, *ends):
+            each.cancel()
         await asyncio.gather(drive, looking, *ends, return_exceptions=True)
 
 
-async def _failure(child: Child) -> None:
-    """Raises the validator's own error when it ends by itself."""
-    await child.ended()
-    if child.error is not None:
-        raise child.error
-
-
 async def _look(supervisor: Supervisor, output: Output) -> None:
-    """The view, until somebody asks for the end."""
+    """The view, until somebody asks for the end. Raises the error of validators that all failed."""
     board = Board(supervisor.about.nodes, lambda name: str(supervisor.children[name].state))
     try:
-        await unless_done(supervisor, _view(board, output, supervisor.about))
+        view = _view(board, output, supervisor.about)
+        await unless_done(supervisor, first_of(view, supervisor.lost()))
     except Ended:
         output.note("stopping")
 
 
 async def _view(board: Board, output: Output, about: About) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(board.run())
-        tasks.create_task(show(board, output, f"{about.name} · {about.api}"))
+    await first_of(board.run(), show(board, output, f"{about.name} · {about.api}"))
 
 
 def _starting(about: About) -> str:

@@ -23,13 +23,15 @@ log = logging.getLogger("apocryph.consensus")
 
 KEEP_HEIGHTS = 256  # of `blocks`, `votes`, `facts`, `receipts`, `events`
 STREAMS = ("blocks", "votes", "facts", "receipts", "events")
-_OPTIONS = StreamOptions(gate=Gate.NONE, keep_field=KEEP_HEIGHTS)
 
 
 class ConsensusAgent(Agent):
     """Runs the runtime that `make` gives once its streams are open."""
 
-    def __init__(self, make: Callable[[Context], Runtime], chain: ChainData) -> None:
+    def __init__(
+        self, make: Callable[[Context], Runtime], chain: ChainData, *, keep_heights: int
+    ) -> None:
+        self._keep_heights = keep_heights
         self._make = make
         self._chain = chain
         self._writers: dict[str, Writer] = {}
@@ -37,8 +39,9 @@ class ConsensusAgent(Agent):
 
     @on("Start")
     async def start(self, context: Context, argument: Value) -> None:
+        options = StreamOptions(gate=Gate.NONE, keep_field=self._keep_heights)
         for name in STREAMS:
-            stream = await context.open_stream(name, _OPTIONS)
+            stream = await context.open_stream(name, options)
             self._writers[name] = stream.writer()
             if name in ("blocks", "receipts"):
                 last = (await stream.info()).last_key
@@ -49,7 +52,7 @@ class ConsensusAgent(Agent):
     def _again(self, name: str, last: int) -> None:
         """Append what was committed but not shown before the last stop (idempotent by key)."""
         newest = self._chain.height
-        for height in range(max(last + 1, newest - KEEP_HEIGHTS + 1, 1), newest + 1):
+        for height in range(max(last + 1, newest - self._keep_heights + 1, 1), newest + 1):
             stored = self._chain.block(height)
             assert stored is not None, "committed heights are stored"
             if name == "blocks":

@@ -219,7 +219,10 @@ class Screening:
         except InvalidFact:
             return WORK
         best = self._core.facts_pool.claims.get(place.slot)
-        return KNOWN if best is not None and best[0] >= place.hill else ""
+        if best is None:
+            return ""
+        height = claims.judge(best[1], self._core.spec, salt).hill  # kept claims are of this epoch
+        return KNOWN if height >= place.hill else ""
 
     # ---- messages -------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def send(
     """Send message MSG to the agent REF: `send token Transfer to=@bob amount=5 --as alice`."""
     from node.cli.password import password_from
     from node.client import GAS_DEFAULT
-    from node.errors import TimedOut
+    from node.errors import Rejected, TimedOut
 
     given = named(fields)
     wallet = net.wallet(lambda name: password_from(output, password_file, of=name)())
@@ -68,6 +68,8 @@ def send(
             sent = client.send(message, wait=wait, timeout_s=timeout)
         except TimedOut as error:
             return output.fail(error, {"id": _id(message)})
+        except Rejected as error:
+            return output.fail(error, {"id": _id(message), "reason": error.reason})
         return _told(output, sent, words.names_of(client, wallet))
 
 

@@ -279,6 +279,17 @@ def test_the_valid_value_is_durable_at_once_where_no_accept_carries_it() -> None
     assert [record.valid_at(1) is not None for record in remembered] == [True]
 
 
+def test_a_new_valid_value_is_settled_on_and_confirmed_within_the_same_event() -> None:
+    """The rules are applied until nothing moves: no other event is needed."""
+    desk = desk_of()
+    block = desk.propose(0)
+    desk.to_round(1)
+    desk.held = (Build, Sign, Persist)
+    desk.confirms(desk.others(), block, 0)
+    assert (desk.standing.settled, desk.standing.value) == (True, block.id)
+    assert desk.signs(CONFIRM) == [(CONFIRM, 1, block.id)]
+
+
 def test_the_valid_value_is_kept_only_if_its_round_is_higher() -> None:
     desk = desk_of()
     low, high = desk.propose(0), desk.propose(1)

@@ -216,10 +216,12 @@ class Cluster:
         return int(self.send("ping", "Start", *fields, "--pay", 10**8)["height"])
 
 
-def http(url: str) -> tuple[int, Any]:
-    """Status and JSON of a GET."""
+def http(url: str, body: Any = None) -> tuple[int, Any]:
+    """Status and JSON of a GET, or of a POST where there is a body."""
+    raw = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, raw, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(url, timeout=WAIT_S) as reply:
+        with urllib.request.urlopen(request, timeout=WAIT_S) as reply:
             return reply.status, json.load(reply)
     except urllib.error.HTTPError as error:
         with error:

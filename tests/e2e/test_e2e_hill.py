@@ -10,7 +10,6 @@ pytestmark = pytest.mark.slow
 EPOCH_BLOCKS = 128  # the shortest that the parameters allow
 SLOTS = 40
 EPOCHS = 3
-FIRST_OF_EPOCH_3 = EPOCHS * EPOCH_BLOCKS + 1
 
 
 @pytest.fixture(scope="module")

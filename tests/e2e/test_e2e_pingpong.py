@@ -20,16 +20,16 @@ def demo(tmp_path_factory):
 
 
 def hits(cluster: Cluster, after: int, count: int) -> list[tuple[int, str, int]]:
-    """The next hits above a height: (height, who hit, the hit's number), as `watch` shows them."""
-    found = []
+    """The hits of the game that began at a height: (height, who hit, the hit's number)."""
+    found: list[tuple[int, str, int]] = []
     cursor = after
     while len(found) < count:
-        cursor = cluster.above(cursor)
-        found = [
-            (height, *told)
-            for height in range(after + 1, cursor + 1)
-            for told in hits_of(cluster, height)
-        ]
+        first, cursor = cursor + 1, cluster.above(cursor)
+        for height in range(first, cursor + 1):
+            found += [(height, *told) for told in hits_of(cluster, height)]
+        # Until the ball of the new game is over the net, that of the game before is still played.
+        while found and found[0][2] != 2:
+            del found[0]
     return found[:count]
 
 

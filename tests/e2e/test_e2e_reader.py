@@ -23,7 +23,8 @@ READERS = 8  # of each stream in one stopped process
 WINDOW = 1 * MIB  # that the fabric may hold for a reader
 GROWN_MAX = 2 * READERS * WINDOW + 8 * MIB
 RATE_LEAST = 0.5  # of the heights per second before
-MOMENTS_S = (0.2, 2.0)  # a reader lives so long; it is up after half a second
+MOMENTS_S = (0.0, 1.2)  # a reader lives so long, usually after its first items
+EARLY_DEATHS = 0.25  # of the readers: may be killed while they start
 
 
 @pytest.fixture(scope="module")
@@ -84,26 +85,28 @@ def read_and_kill(net: Cluster, tmp_path: Path, dice: random.Random, kills: int,
     """Both readers die together, `kills` times, each time away for up to `away` heights; then
     once more until they have seen what was there. `blocks` goes on at the position that its name
     has at the node, `votes` at the one that we remember."""
-    runs = Runs([], [])
+    runs, seen, following = Runs([], []), 0, 1
     for life in range(kills + 1):
-        following = 1 + max((offsets[-1] for offsets in runs.votes if offsets), default=0)
         named = ("--name", "killed", "--from", "oldest")
         with (
             Tail(net, tmp_path / f"blocks{life}", "blocks", *named) as blocks,
             Tail(net, tmp_path / f"votes{life}", "votes", "--from", following) as votes,
         ):
-            if life < kills:
-                blocks.live_for(dice.uniform(*MOMENTS_S))
-            else:
-                seen = net.height(NODE)
-                until(lambda b=blocks, h=seen: keys(b)[-1:] >= [h], "the reader caught up")
-                until(votes.lines, "votes")
+            if life == kills:
+                top = net.height(NODE)
+                until(lambda b=blocks, h=top: keys(b)[-1:] >= [h], "the reader caught up")
+            # Some die before they have read anything; never so many that they are away too long.
+            if life == kills or net.height(NODE) - seen > away or dice.random() > EARLY_DEATHS:
+                until(lambda b=blocks, v=votes: b.lines() and v.lines(), "first items")
+            blocks.live_for(dice.uniform(*MOMENTS_S))
         assert not [line for one in (blocks, votes) for line in one.lines() if "truncated" in line]
         assert keys(blocks) == [line["item"]["height"] for line in blocks.lines()]
         runs.blocks.append([line["offset"] for line in blocks.lines()])
         runs.votes.append([line["offset"] for line in votes.lines()])
+        seen = max([seen, *keys(blocks)])
+        following = max([following, *[offset + 1 for offset in runs.votes[-1]]])
         if life < kills:
-            net.above(net.height(NODE) + dice.randint(0, away), NODE)
+            net.above(seen + dice.randint(0, away) - 1, NODE)
     return runs
 
 

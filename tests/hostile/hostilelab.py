@@ -42,7 +42,7 @@ from node.validator import NodeOptions, Validator
 from node.verifier import verify_once
 from tests.network.rawpeer import RawPeer
 
-WAIT_S: Final = 20.0
+WAIT_S: Final = 10.0
 CHUNK: Final = 15_000
 ACCOUNTS: Final = 8
 VALIDATORS: Final = 4
@@ -222,7 +222,10 @@ class Hostile:
         raw = await RawPeer.link(target, identity, topics=topics)
         hostile = cls(lab, name, raw, dict(answers))
         hostile.reader = asyncio.ensure_future(hostile._read())
-        await until(lambda: hostile.up)
+        await until(lambda: hostile.up or hostile.ended.is_set())
+        if not hostile.up:
+            await hostile.close()
+            raise ConnectionError("the victim closed the link")
         return hostile
 
     @property

@@ -160,7 +160,7 @@ async def test_what_is_wrong_in_itself_is_counted_and_its_link_banned(lab: Lab, 
     verified = after["signatures_verified_total"] - before["signatures_verified_total"]
     assert verified <= case.signatures * TRIES + 20  # blocks may be decided meanwhile
     assert len(victim.gossip.peers) == 3
-    with pytest.raises((AssertionError, EOFError, ConnectionError, TimeoutError)):
+    with pytest.raises((EOFError, ConnectionError)):
         await Hostile.link(lab, name)  # banned for a time
     await hostile.close()
     await lab.finalizes()
@@ -202,7 +202,7 @@ def _sum(lab: Lab, *causes: str) -> float:
     return _of(lab.victim.counters())
 
 
-# -- what is only early, late, known or unknown -----------------------------------------------------
+# -- what is only early, late, known or unknown ---------------------------------------------------
 
 
 def by_nobody(hostile: Hostile) -> bytes:
@@ -282,7 +282,7 @@ async def test_replays_of_everything_heard_are_known_or_late(lab: Lab) -> None:
     await lab.finalizes()
 
 
-# -- floods -------------------------------------------------------------------------------------------
+# -- floods ---------------------------------------------------------------------------------------
 
 FLOOD = 6_000
 FLOODS: dict[str, tuple[str, Callable[[Hostile, int], bytes]]] = {
@@ -383,7 +383,9 @@ def assert_bounded(lab: Lab) -> None:
         "renewals": len(victim.core.facts_pool.renewals),
         "queries": len(victim.gossip._queries),
         "budgets": len(victim.gossip._budgets),
-        "inbox": sum(len(queue.items) for table in victim.inbox._queues for queue in table.values()),
+        "inbox": sum(
+            len(queue.items) for table in victim.inbox._queues for queue in table.values()
+        ),
         "events": len(victim.runtime._queue),
     }
     assert all(size <= 2_048 for size in sizes.values()), sizes

@@ -183,6 +183,44 @@ async def test_a_message_past_its_height_is_definitely_refused() -> None:
         assert caught.value.reason == "Expired"
 
 
+async def test_a_node_that_goes_away_while_one_waits_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The message was handed in, so "unreachable" would be the wrong answer."""
+    monkeypatch.setattr("node.client.RESUME_S", 0.0)
+    asked = []
+
+    async def tx(request: web.Request) -> web.Response:
+        asked.append(request)
+        if len(asked) < 3:
+            assert request.transport is not None
+            request.transport.close()
+        return web.json_response({"state": "included", "receipt": None})
+
+    app = web.Application()
+    app.router.add_post("/v1/messages", _says({"accepted": 1, "ids": [UNKNOWN]}, 202))
+    app.router.add_get("/v1/tx/{id}", tx)
+    async with TestServer(app) as server, AsyncClient(str(server.make_url("/"))) as client:
+        one: Any = _Stub(id=id_of_hash(bytes(32)), raw=b"", expires_height=10)
+        sent = await client.send(one, wait=True)
+        assert sent.tx == {"state": "included", "receipt": None}
+        assert len(asked) >= 3
+
+
+async def test_a_connection_that_breaks_while_handing_in_is_indefinite() -> None:
+    async def broken(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/v1/messages", broken)
+    async with TestServer(app) as server, AsyncClient(str(server.make_url("/"))) as client:
+        one: Any = _Stub(id=id_of_hash(bytes(32)), raw=b"", expires_height=10)
+        with pytest.raises(TimedOut, match="may have been taken"):
+            await client.send(one)
+
+
 class _Stub:
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)

@@ -83,6 +83,8 @@ async def test_its_own_error_is_told(child: Child, program) -> None:  # type: ig
         "mend it",
     )
     assert child.state == State.FAILED
+    with pytest.raises(NodeError, match="it broke"):
+        await child.failed()
     assert child.row()["error"] == "it broke"
 
 
@@ -146,7 +148,8 @@ async def test_settings_of_the_user_do_not_reach_it(
     monkeypatch.setenv("APOCRYPH_TRACE", "fabric")
     program("import os, pathlib", "pathlib.Path('seen').write_text(repr(dict(os.environ)))")
     await child.start()
-    await child.ended()
+    with pytest.raises(TimedOut, match="stopped before it was ready"):
+        await child.wait(State.READY, timeout_s=10)
     seen = (tmp_path / "seen").read_text()
     assert "APOCRYPH_API_LISTEN" not in seen
     assert "APOCRYPH_TRACE" in seen

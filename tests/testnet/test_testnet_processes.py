@@ -1,5 +1,6 @@
 """Testnets of real processes, by the command line: up, until, status, down, and what goes wrong."""
 
+import json
 import os
 import signal
 import socket
@@ -147,9 +148,27 @@ def test_kill_and_restart_while_messages_flow(home: Home) -> None:
     assert block_of(home.nodes()[1], goal) == block_of(nodes["n1"], goal)
 
 
-def block_of(node: dict[str, Any], height: int) -> tuple[str, str]:
-    import json
+def test_until_waits_for_a_validator_that_comes_back(home: Home) -> None:
+    words = ("up", "-n", "4", "--demo", "pingpong", "--until", "height=25", "--port", "0")
+    process = home.start("testnet", *words, "--net", "t", "--json")
 
+    def moving() -> bool:
+        done = home.testnet("status")
+        return done.code == 0 and all((node["height"] or 0) > 0 for node in done.data["nodes"])
+
+    wait_until(moving, "all have a height")
+    home.testnet("node", "kill", "n2").data  # noqa: B018  it succeeded
+    height = home.nodes()[0]["height"]
+    wait_until(lambda: home.nodes()[0]["height"] > height, "the others go on")
+    home.testnet("node", "restart", "n2").data  # noqa: B018
+    out, err = process.communicate(timeout=60)
+    nodes = json.loads(out)["data"]["nodes"]
+    assert process.returncode == 0, err
+    assert [node["height"] for node in nodes] == [25] * 4
+    assert same(nodes)
+
+
+def block_of(node: dict[str, Any], height: int) -> tuple[str, str]:
     with urlopen(f"{node['api']}/v1/blocks/{height}", timeout=10) as answer:
         found = json.load(answer)
     return found["block"], found["state_root"]
@@ -232,3 +251,15 @@ def test_detach_leaves_the_terminal(home: Home) -> None:
     except subprocess.TimeoutExpired:
         raise AssertionError("somebody holds the pipes") from None
     assert process.returncode == 0
+
+
+def test_up_ends_when_every_validator_failed(home: Home) -> None:
+    process = home.start("testnet", "up", "-n", "2", "--net", "t", "--port", "0")
+    assert process.stdout is not None
+    assert "ready" in process.stdout.readline()
+    for pid in home.pids().values():
+        os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 4
+    assert "ended by signal 9" in err
+    assert home.processes() == []

@@ -1,0 +1,37 @@
+"""A run as one digest: `python -m tests.sim.trace SEED` prints it. Same seed, same trace."""
+
+import sys
+from hashlib import sha256
+
+from node import codec
+from testnet.sim.cluster import Cluster, Weather, small_parameters
+from tests.sim.scenes import Killer, Scene
+
+
+def traced(seed: int, *, seconds: float = 12.0) -> tuple[str, Scene]:
+    """(digest of every event and effect of every host with its time, the scene)."""
+    cluster = Cluster(
+        nodes=4,
+        seed=seed,
+        parameters=small_parameters(facts_max=64),
+        weather=Weather(loss=10, jitter_ms=60, duplicate=5),
+        hill_nonces=64,
+    )
+    scene = Scene(cluster, seed)
+    Killer(scene, kills_max=3, down_max=1, chance=40)
+    for host in scene.hosts:
+        host.records = []
+    cluster.start()
+    scene.traffic(seconds, step_s=0.5)
+    digest = sha256()
+    for host in scene.hosts:
+        assert host.records is not None
+        for step in host.records:
+            digest.update(codec.to_bytes(tuple(step.now)))
+            digest.update(codec.to_bytes(step.event))
+            digest.update(codec.to_bytes(step.effects))
+    return digest.hexdigest(), scene
+
+
+if __name__ == "__main__":
+    print(traced(int(sys.argv[1]))[0])

@@ -18,7 +18,7 @@ from consensus.spec import ChainSpec
 from network.errors import TransportError
 from network.ports import PeerAddress
 from node.config import Config
-from node.errors import ConfigError, PortBusy
+from node.errors import ConfigError, PortBusy, StoreCorrupt, StoreFull
 from node.folder import read_spec, remove_endpoints, write_endpoints
 from node.keystore import LoadedKey, load, lock_key
 from node.lock import FileLock
@@ -57,7 +57,14 @@ def run(start: Start, tell: Tell) -> None:
             warnings.simplefilter("ignore")  # of a system without a runtime folder: /tmp will do
             held.enter_context(lock_key(key.public))
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_Process(start, spec, key).run(tell))
+            try:
+                runner.run(_Process(start, spec, key).run(tell))
+            except fabric_errors.Corrupt as error:
+                raise StoreCorrupt(f"{config.fabric_path}: {error}") from error
+            except fabric_errors.Exhausted as error:
+                if "path" not in error.details:  # another bound than that of the disk
+                    raise
+                raise StoreFull(f"{config.fabric_path}: {error}") from error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -31,7 +31,6 @@ class Row:
     streak: int | None = None
     settle_ms: int | None = None
     peers: int | None = None
-    pool: int | None = None
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_BLOCKS_KEPT_MAX))
 
     def rate(self, now_s: float) -> float:
@@ -67,7 +66,7 @@ class Board:
         """A validator's status."""
         row, deciding = self.rows[name], status["deciding"]
         row.height = status["height"]
-        row.slots, row.peers, row.pool = status["slots"], status["peers"], status["pool"]
+        row.slots, row.peers = status["slots"], status["peers"]
         row.preference, row.streak = deciding["preference"], deciding["streak"]
         row.settle_ms = status.get("settle_ms")
 
@@ -84,16 +83,20 @@ class Board:
             self.rows[node.name].state = state
             if state in ("ready", "listening"):
                 try:
-                    reply = await get(node.api, "/v1/status", timeout_s=VIEW_S)
-                    if reply.status == 200:
-                        self.told(node.name, reply.body)
+                    await self._status(node)
                 except Unreachable:
                     pass  # the next round tells what became of it
             await asyncio.sleep(VIEW_S)
 
+    async def _status(self, node: Member) -> None:
+        reply = await get(node.api, "/v1/status", timeout_s=VIEW_S)
+        if reply.status == 200:
+            self.told(node.name, reply.body)
+
     async def _listen(self, node: Member) -> None:
         while True:
             try:
+                await self._status(node)  # what came before is no news
                 async for block in blocks(node.api, self.rows[node.name].height):
                     self.heard(node.name, block)
             except Unreachable:

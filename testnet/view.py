@@ -22,13 +22,12 @@ COLUMNS: Final = (
     "slots",
     "prefers",
     "streak",
-    "settled in",
+    "settled",
     "peers",
-    "pool",
     "messages/s",
 )
 _ID_SHOWN: Final = 8  # last characters of a block id
-_STREAK_SHOWN: Final = 12
+_STREAK_SHOWN: Final = 8
 
 
 def drawable(output: Output) -> bool:
@@ -79,12 +78,20 @@ async def _live(board: Board, title: str) -> None:
 
 
 def table(board: Board, title: str) -> "Table":
-    """The board as a rich table."""
+    """The board as a rich table, which fits into 80 columns."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left", caption="Ctrl-C stops and cleans up")
+    drawn = Table(
+        title=title,
+        title_justify="left",
+        caption="Ctrl-C stops and cleans up",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+    )
     for name in COLUMNS:
-        right = name in ("height", "slots", "settled in", "peers", "pool", "messages/s")
+        right = name in ("height", "slots", "settled", "peers", "messages/s")
         drawn.add_column(name, justify="right" if right else "left", no_wrap=True)
     now_s = time.monotonic()
     for row in board.rows.values():
@@ -106,7 +113,6 @@ def cells(row: Row, now_s: float) -> tuple[str, ...]:
         streak,
         settled,
         _number(row.peers),
-        _number(row.pool),
         f"{row.rate(now_s):.1f}",
     )
 

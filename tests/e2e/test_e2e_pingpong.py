@@ -9,7 +9,7 @@ from tests.e2e.cluster import Cluster
 pytestmark = pytest.mark.slow
 
 DELAY_MS = 700  # another than the demo's
-HITS = 6
+HITS = 4
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_both_agents_live_in_state_on_every_node(demo):
 
 def test_what_they_count_grows_while_nobody_sends(demo):
     before = {name: demo.ok("query", name, "hit_count") for name in ("ping", "pong")}
-    demo.above(demo.height() + 6)
+    demo.above(demo.height() + 5)
     for name, answer in before.items():
         now = demo.ok("query", name, "hit_count")
         assert now["value"] > answer["value"], name

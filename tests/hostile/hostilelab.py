@@ -195,7 +195,7 @@ class Lab:
 
 async def until(holds: Callable[[], object], wait_s: float = WAIT_S) -> None:
     async with asyncio.timeout(wait_s):
-        while not holds():
+        while not holds():  # noqa: ASYNC110  what is awaited has no event
             await asyncio.sleep(0.005)
 
 

@@ -180,7 +180,7 @@ class NodeProcess:
         request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
-                taken: int = json.load(answer)["data"]["accepted"]
+                taken: int = json.load(answer)["accepted"]
         except urllib.error.HTTPError as error:
             with error:
                 taken = json.load(error)["data"]["accepted"]

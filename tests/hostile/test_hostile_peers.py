@@ -5,6 +5,7 @@ Against four real validators; after each case an honest transfer is final everyw
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from consensus.facts import SlotClaim, claim_unsigned, renew_unsigned
 from consensus.messages import Reference
 from consensus.signatures import ACCEPT
 from network.limits import BAN_AT
+from network.peers import Standing
 from network.ports import Class
 from node.agents.screening import VOTES_PER_SIGNER_MAX
 from tests.hostile.hostilelab import Hostile, Lab, account_of, make_spec, until
@@ -82,9 +84,9 @@ def claim(hostile: Hostile, *, chain: bytes, number: int) -> bytes:
     return SlotClaim.decode(append_signature(unsigned, bytes(64))).raw
 
 
-def renewal(hostile: Hostile, *, chain: bytes, number: int) -> bytes:
+def renewal(hostile: Hostile, *, chain: bytes, number: int, epoch: int = 5) -> bytes:
     unsigned = renew_unsigned(
-        chain=chain, epoch=1, peer=hostile.peer, commitment=number.to_bytes(32, "big")
+        chain=chain, epoch=epoch, peer=hostile.peer, commitment=number.to_bytes(32, "big")
     )
     return append_signature(unsigned, bytes(64))
 
@@ -264,7 +266,8 @@ async def test_early_late_and_unknown_is_ignored_without_blame(lab: Lab, name: s
 async def test_replays_of_everything_heard_are_known_or_late(lab: Lab) -> None:
     """Honest bytes, said again by another: nobody is blamed and no signature is computed."""
     hostile = await Hostile.link(lab, "replayer")
-    await lab.finalizes(rounds=3)
+    await lab.victim.submit([lab.transfer()])
+    await lab.finalizes(rounds=2)
     heard = [(topic, data) for topic, all_ in hostile.heard.items() for data in all_]
     assert {topic for topic, _ in heard} >= {"votes", "proposals", "messages"}
     verified = lab.victim.verifier.verified_count
@@ -284,7 +287,7 @@ async def test_replays_of_everything_heard_are_known_or_late(lab: Lab) -> None:
 
 # -- floods ---------------------------------------------------------------------------------------
 
-FLOOD = 6_000
+FLOOD = 3_000
 FLOODS: dict[str, tuple[str, Callable[[Hostile, int], bytes]]] = {
     "votes of a stranger": ("votes", vote),
     "votes of coming heights": ("votes", lambda h, n: h.vote(next_height(h) + n)),
@@ -297,14 +300,14 @@ async def test_a_flood_costs_the_flooder_only(lab: Lab, name: str) -> None:
     topic, make = FLOODS[name]
     victim = lab.victim
     hostile = await Hostile.link(lab, f"flood {name}")
-    sample = [make(hostile, number) for number in range(FLOOD // 6)]
+    sample = [make(hostile, number) for number in range(FLOOD // 3)]
     verified = victim.verifier.verified_count
-    for _ in range(6):
+    for _ in range(3):
         for data in sample:
             hostile.gossip(topic, data)
         await hostile.flush()
         await lab.finalizes()
-    assert victim.verifier.verified_count - verified < 6 * 40
+    assert victim.verifier.verified_count - verified < 3 * 40
     assert_bounded(lab)
     await hostile.close()
     await until(lambda: not hostile.up)
@@ -362,7 +365,9 @@ async def test_an_owner_is_throttled_for_what_others_are_banned_for(lab: Lab) ->
     for number in range(30):
         hostile.gossip("votes", unsigned_by_owner(hostile, number))
     await hostile.flush()
-    await until(lambda: hostile.score >= BAN_AT)
+    conduct = lab.victim.network.conduct  # type: ignore[attr-defined]
+    now = asyncio.get_running_loop().time
+    await until(lambda: conduct.standing(hostile.peer, now()) is Standing.THROTTLED)
     assert hostile.up
     await lab.finalizes(rounds=2)
     await hostile.close()

@@ -89,6 +89,7 @@ def test_who_proposes_invalid_blocks_is_blamed_and_heights_go_on() -> None:
         honest_end(scene, liar)
 
 
+@pytest.mark.slow
 def test_garbage_is_blamed_and_heights_go_on() -> None:
     scene, liar = scene_with(1, Babbler)
     scene.climb(8, within_s=100)
@@ -97,6 +98,7 @@ def test_garbage_is_blamed_and_heights_go_on() -> None:
     honest_end(scene, liar)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 def test_a_forger_neither_halts_nor_holds_up_a_node_that_catches_up(place: int) -> None:
     cluster = Cluster(nodes=4, seed=5 + place, parameters=calm_parameters())

@@ -144,6 +144,7 @@ def test_a_lagging_node_catches_up_by_height_on_a_quiet_chain() -> None:
         scene.cluster.check()
 
 
+@pytest.mark.slow
 def test_all_restart_at_once_and_go_on() -> None:
     for seed in seeds(3):
         scene = scene_of(seed)
@@ -159,6 +160,7 @@ def test_all_restart_at_once_and_go_on() -> None:
         end(scene)
 
 
+@pytest.mark.slow
 def test_a_late_joiner_follows_from_genesis() -> None:
     """A node without slots: it hears, fetches by height, checks certificates, signs nothing."""
     scene = scene_of(4, late=1)

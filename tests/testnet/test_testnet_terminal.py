@@ -33,10 +33,10 @@ def read_until(terminal: int, words: tuple[bytes, ...], timeout_s: float) -> byt
 def test_live_table_and_ctrl_c(tmp_path: Path) -> None:
     with Home(tmp_path) as home:
         environment = {**home.environment, "TERM": "xterm-256color"}
-        for name in ("CI", "NO_COLOR"):
+        for name in ("CI", "NO_COLOR", "COLUMNS", "LINES"):
             environment.pop(name, None)
         ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         words = ("testnet", "up", "-n", "2", "--net", "t", "--port", "0", "--demo", "pingpong")
         process = subprocess.Popen(
             [sys.executable, "-m", "apocryph", *words],
@@ -49,7 +49,7 @@ def test_live_table_and_ctrl_c(tmp_path: Path) -> None:
         )
         os.close(theirs)
         try:
-            seen = read_until(ours, (b"settled in", b"n2"), 30)
+            seen = read_until(ours, (b"settled", b"n2", b"ready "), 30)
             assert b"messages/s" in seen
             assert len(home.processes()) == 3
             os.write(ours, b"\x03")

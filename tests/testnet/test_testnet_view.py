@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from node.cli.output import Output
 from node.errors import NotFound
@@ -19,7 +20,6 @@ STATUS = {
     "height": 7,
     "slots": 150,
     "peers": 3,
-    "pool": 1_234,
     "settle_ms": 41,
     "deciding": {"preference": "bafyreiabcdefgh", "streak": 3},
 }
@@ -35,11 +35,22 @@ def test_a_row_shows_what_is_known() -> None:
     found.told("n1", STATUS)
     row = cells(found.rows["n1"], 0.0)
     assert row == (
-        "n1", "ready", "7", "150", "…abcdefgh", "▮▮▮", "41 ms", "3", "1,234", "0.0",
+        "n1", "ready", "7", "150", "…abcdefgh", "▮▮▮", "41 ms", "3", "0.0",
     )  # fmt: skip
     assert len(row) == len(COLUMNS)
     assert cells(found.rows["n2"], 0.0)[1:5] == ("paused", "0", "-", "-")
-    assert table(found, "t").row_count == 2
+
+
+def test_the_table_fits_a_narrow_terminal() -> None:
+    found = board()
+    found.told("n1", {**STATUS, "height": 1_234_567, "settle_ms": 12_345})
+    screen = io.StringIO()
+    Console(file=screen, width=80, force_terminal=True, color_system=None).print(table(found, "t"))
+    shown = screen.getvalue()
+    assert "1,234,567" in shown
+    assert "12345 ms" in shown
+    assert all(name in shown for name in COLUMNS)
+    assert "paused" in shown
 
 
 def test_blocks_raise_height_and_rate() -> None:

@@ -26,10 +26,10 @@ testnet: env     ## four validators on this machine; ARGS='up -n 4 --until heigh
 	@$(BIN)/apocryph testnet $(if $(ARGS),$(ARGS),up --demo pingpong)
 
 test: env        ## the whole test suite that needs no outside service
-	$(BIN)/python -m pytest -n 2 -m "not long and not integration" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not integration" $(ARGS)
 
 test-long: env   ## what takes minutes: kills, stopped readers
-	$(BIN)/python -m pytest -m "long" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "long" $(ARGS)
 
 check: env       ## the gate: ruff, mypy, import-linter, tidy, fast tests
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ from consensus.events import (
     AskFailed,
     BlockBuilt,
     BlockExecuted,
+    CertificateReceived,
     Committed,
     Event,
     FactsReceived,
@@ -166,6 +167,9 @@ class NodeCore:
                     self._take_hint(vote.peer, vote.height, now)
             case PollReceived() | AnswerReceived():
                 self._take_hint(event.peer, event.height, now)
+            case CertificateReceived():
+                if event.source is not None:  # it has the block too
+                    self.catchup.record_tip(event.source, event.certificate.height)
             case Fetched():
                 self._hold_bodies(event)
                 self.catchup.record_answer(event, now)

@@ -13,6 +13,7 @@ from consensus.facts import DoubleProposal, Evidence, Fact, LateAccept, Renew, S
 from consensus.ids import Account, MessageId, Peer
 from consensus.messages import Message
 from consensus.spec import ChainSpec
+from consensus.transition import EVIDENCE_EPOCHS
 
 POOL_BYTES_MAX = 64 * 1024 * 1024
 POOL_MESSAGES_MAX = 100_000
@@ -139,10 +140,11 @@ class FactPool:
     def enter(self, epoch: int) -> None:
         """Facts of epoch e − 1 are for e only: another epoch begins with none."""
         if epoch != self.epoch:
-            self.epoch = epoch
+            self.epoch, oldest = epoch, epoch - EVIDENCE_EPOCHS
             self.claims.clear()
             self.renewals.clear()
             self.late.clear()
+            self.evidence = {p: f for p, f in self.evidence.items() if _epoch(f) >= oldest}
 
     def add_claim(self, claim: SlotClaim, slot: int, hill: int) -> bool:
         """Whether it beats what is kept for its slot."""
@@ -182,6 +184,10 @@ class FactPool:
         for table in (self.renewals, self.evidence, self.late):
             for peer in [peer for peer, fact in table.items() if fact.raw in gone]:
                 del table[peer]
+
+
+def _epoch(fact: Evidence | DoubleProposal) -> int:
+    return fact.first.epoch if isinstance(fact, Evidence) else fact.epoch
 
 
 def _put(table: dict[Peer, _Kept], peer: Peer, fact: _Kept) -> bool:

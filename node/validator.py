@@ -25,7 +25,7 @@ from consensus.spec import ChainSpec
 from consensus.standing import Tip
 from consensus.state import Pair, State
 from consensus.statemap import StateMap
-from consensus.transition import view
+from consensus.transition import View, view
 from network import linkkey
 from network.inbox import Inbox
 from network.mesh.mesh import mesh_network
@@ -116,6 +116,8 @@ class Validator:
         self.messages_total = 0  # of accounts, committed since the start
         self.linked = asyncio.Event()  # a link came up since `when_ready` looked
         self._opened: list[Callable[[], None]] = []
+        self._kept_table = b""
+        self._kept_owners: list[Peer] = []
 
     @property
     def chain_id(self) -> ChainId:
@@ -249,6 +251,7 @@ class Validator:
         await self.host.start(self.gossip, "gossip")
         await self.network.start(self._identity, self.inbox)
         self.network.connect(self.options.peers, keep=True)
+        self._keep_owners(self.core.engine.machine.tip.view)
         self.hill.observe(self.core.engine.machine.tip.view)
         if self.options.api_host:
             self.gateway = GatewayAgent(
@@ -305,9 +308,21 @@ class Validator:
             self.linked.clear()
             await self.linked.wait()
 
+    def _keep_owners(self, seen: View) -> None:
+        """Owners of the table have a place and are throttled, not banned (network §3)."""
+        if seen.table.hash == self._kept_table:
+            return
+        reserved = {self.peer: None, **dict.fromkeys(each.peer for each in self.options.peers)}
+        owners = [peer for peer in seen.table.weights if peer not in reserved]
+        gone = [peer for peer in self._kept_owners if peer not in owners]
+        self.network.connect([PeerAddress(peer, "", 0) for peer in owners], keep=True)
+        self.network.connect([PeerAddress(peer, "", 0) for peer in gone], keep=False)
+        self._kept_table, self._kept_owners = seen.table.hash, owners
+
     def _on_committed(self, effect: Commit, outcome: Outcome) -> None:
         self.messages_total += len(effect.block.body.messages)
         self.hill.observe(outcome.view)
+        self._keep_owners(outcome.view)
         for listener in self.committed_listeners:
             listener(effect, outcome)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from consensus import proposers
 from consensus.dice import Dice
 from consensus.effects import Ask
-from consensus.encoding import encode
+from consensus.encoding import Value, encode
 from consensus.events import LinkDown, LinkUp, MessagesReceived
 from consensus.ids import Account, MessageId, Peer
 from consensus.messages import Draft, Message, Reference, encode_data
@@ -143,18 +143,35 @@ class Cluster:
 
     def transfer(self, sender: int, receiver: int, amount: int) -> Message:
         """A signed transfer, valid from the height that the first host decides."""
+        fields: dict[str, Value] = {"to": bytes(self.accounts[receiver]), "amount": amount}
+        return self.message(sender, "token", "Transfer", fields)
+
+    def message(
+        self,
+        sender: int,
+        agent: str,
+        kind: str,
+        fields: dict[str, Value],
+        *,
+        gas: int = 1_000,
+        pay: int = 0,
+        after: MessageId | None = None,
+    ) -> Message:
+        """A signed message of an account to a genesis agent."""
         self.nonces += 1
-        agent = self.spec.agent_named("token")
-        assert agent is not None
+        to = self.spec.agent_named(agent)
+        assert to is not None, "an agent of the genesis"
         height = max(len(host.disk.chain) for host in self.hosts.values())
         draft = Draft(
             self.spec.id,
             self.accounts[sender],
-            Reference(self.spec.id, agent, None),
-            encode_data("Transfer", {"to": bytes(self.accounts[receiver]), "amount": amount}),
+            Reference(self.spec.id, to, None),
+            encode_data(kind, fields),
             self.nonces.to_bytes(16, "big"),
             height + 100,
-            1_000,
+            gas,
+            pay,
+            after,
         )
         return Message.decode(draft.signed(self.keys.sign(draft.sender, draft.to_sign())))
 

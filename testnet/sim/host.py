@@ -134,6 +134,7 @@ class Host:
         self.spec, self.peer, self.keys, self.wires = spec, peer, keys, wires
         self.simulator, self.dice = simulator, dice
         self.disk = Disk()
+        self.skew_ms = 0  # of its wall clock
         self.life = 0  # grows with each start and crash: what was under way then is void
         self.up = False
         self.paused = False
@@ -177,7 +178,7 @@ class Host:
             peer=self.peer,
             dice=self.dice.child(f"life {self.life}"),
             restored=restored,
-            now=self.simulator.now(),
+            now=self.simulator.now(self.skew_ms),
         )
         self.on_start(self)
         self.take(Woke())
@@ -203,7 +204,7 @@ class Host:
         if self.paused:
             self.waiting.append(event)
             return
-        life, now = self.life, self.simulator.now()
+        life, now = self.life, self.simulator.now(self.skew_ms)
         effects = self.core.handle(event, now)
         if self.records is not None:
             self.records.append(Recorded(now, event, effects))

@@ -450,6 +450,20 @@ def test_three_invalid_early_proposals_do_not_keep_the_honest_one_out() -> None:
     assert desk.standing.candidates[block.id].status == VALID
 
 
+def test_three_invalid_open_proposals_do_not_end_the_round_either() -> None:
+    """Round 0 has no other way out: the fourth must be executed."""
+    desk = Desk(None, owners=6)
+    desk.due()
+    desk.wait(5 * WINDOW)
+    for rank in range(3):
+        block = desk.block(rank)
+        desk.verdicts[block.id] = "state_root"
+        desk.propose(rank)
+    assert {c.status for c in desk.standing.candidates.values()} == {INVALID}
+    block = desk.propose(3)
+    assert desk.standing.candidates[block.id].status == VALID
+
+
 def test_three_early_valid_proposals_do_not_keep_the_honest_one_out() -> None:
     desk = Desk(None, owners=6)
     for rank in (2, 3, 4, 5):

@@ -19,12 +19,14 @@ from consensus.effects import (
     Verdict,
     WakeAt,
 )
+from consensus.encoding import decode
 from consensus.errors import EncodingError
 from consensus.events import (
     AnswerReceived,
     AskFailed,
     BlockBuilt,
     BlockExecuted,
+    CertificateReceived,
     FactsReceived,
     Fetched,
     LinkDown,
@@ -310,6 +312,17 @@ def test_a_block_kept_while_its_certificate_was_known_already_is_still_used() ->
     bench.send(Fetched(ask.ask, ask.peer, given.block, None, given.certificate, ()))
     candidate = bench.core.engine.machine.standing.candidates[given.block.id]
     assert candidate.named
+
+
+def test_whoever_shows_a_certificate_is_asked_for_its_block_by_height() -> None:
+    """By id nobody could give it: those who certified it are a height further."""
+    bench = Bench()
+    bench.send(LinkUp(peer_key(1)))
+    (given,) = caught(bench, 1)
+    assert given.certificate is not None
+    bench.send(CertificateReceived(given.certificate, peer_key(1)))
+    asked = [decode(ask.data, max_bytes=256) for ask in asks(bench, "block/1")]
+    assert ["block", 1, 1, None] in asked
 
 
 def test_a_forged_answer_pauses_its_peer_and_another_is_asked() -> None:

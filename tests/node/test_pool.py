@@ -135,6 +135,10 @@ def test_facts_of_an_epoch_go_with_it_but_evidence_stays() -> None:
     assert len(held.all()) == 4
     held.enter(1)
     assert held.all() == [evidence]
+    held.enter(2)
+    assert held.all() == [evidence]
+    held.enter(3)
+    assert held.all() == [], "older than two epochs: no block may hold it any more"
 
 
 def test_one_fact_of_a_kind_per_peer_and_what_is_included_leaves() -> None:

@@ -7,7 +7,7 @@ import pytest
 from consensus.facts import DoubleProposal, Evidence, Fact, decode_fact
 from testnet.sim.cluster import Cluster, Weather, small_parameters
 from tests.sim.adversaries import Babbler, DoubleVoter, Falsifier, Forger, Mouth, TwoFaced
-from tests.sim.scenes import Scene, calm_parameters, holding, seeds
+from tests.sim.scenes import Killer, Scene, calm_parameters, holding, seeds
 
 
 def scene_with(
@@ -113,3 +113,47 @@ def test_a_forger_neither_halts_nor_holds_up_a_node_that_catches_up(place: int) 
     assert cluster.run(30.0, holding([lagging], scene.height())), scene.told()
     assert lagging.halted == "" and lies.lies > 0
     scene.cluster.check()
+
+
+LIARS = (DoubleVoter, TwoFaced, Falsifier, Babbler)
+
+
+def two_of_seven(seed: int) -> None:
+    """Two liars of any kind, loss, and a third peer killed now and then: agreement, progress."""
+    cluster = Cluster(
+        nodes=7,
+        seed=seed,
+        parameters=calm_parameters(),
+        weather=Weather(loss=8, jitter_ms=60, duplicate=3),
+    )
+    scene = Scene(cluster, seed)
+    liars = [LIARS[scene.dice.uint(len(LIARS))](cluster, scene.hosts[n]) for n in (0, 1)]
+    killer = Killer(scene, kills_max=8, down_max=1, chance=40)
+    cluster.start()
+    scene.traffic(25.0)
+    killer.stop()
+    honest = scene.hosts[2:]
+    assert not cluster.history.broken, (seed, cluster.history.broken[:2])
+    before = max(len(host.disk.chain) for host in honest)
+    for _ in range(120):
+        cluster.submit(honest[0], cluster.transfer(0, 1, 1))
+        if cluster.run(1.0, holding(honest, before + 3)):
+            break
+    assert holding(honest, before + 3)(), scene.told()
+    for liar in liars:
+        liar.host.halted = ""
+    cluster.check()
+    named = {peer for host in honest for peer, _ in host.blames}
+    assert named <= {b"", *(liar.host.peer for liar in liars)}, seed
+
+
+@pytest.mark.slow
+def test_two_liars_of_seven_and_kills() -> None:
+    for seed in seeds(2):
+        two_of_seven(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(700, 740))
+def test_two_liars_of_seven_over_many_seeds(seed: int) -> None:
+    two_of_seven(seed)

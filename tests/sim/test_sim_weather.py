@@ -3,11 +3,14 @@
 A failure names its seed; `APOCRYPH_SIM_SEED=N pytest tests/sim/test_sim_weather.py` runs it alone.
 """
 
+from itertools import pairwise
+
 import pytest
 
-from consensus.ids import Peer
+from consensus.ids import MessageId, Peer
 from consensus.parameters import Parameters
 from testnet.sim.cluster import Cluster, Weather, small_parameters
+from testnet.spec import demo_agents
 from tests.sim.scenes import ROUGH, Scene, calm_parameters, holding, seeds
 
 
@@ -200,3 +203,61 @@ def test_epochs_change_and_a_mined_claim_changes_an_owner() -> None:
         assert miner.peer in tables[0].weights, "the miner has won a slot"
         rounds = [block.header.fields.round for block, _, _ in scene.hosts[0].disk.chain]
         assert sum(rounds) <= len(rounds) // 4, rounds
+
+
+def test_clocks_that_are_seconds_apart_slow_nobody_for_long() -> None:
+    """A proposal of a fast clock is a candidate only when ours is there; the next rank helps."""
+    scene = scene_of(5)
+    scene.hosts[0].skew_ms, scene.hosts[1].skew_ms = 3_000, -3_000
+    scene.cluster.start()
+    scene.climb(10, within_s=100)
+    end(scene)
+
+
+def test_with_a_heartbeat_an_idle_chain_makes_only_heartbeats() -> None:
+    cluster = Cluster(nodes=4, seed=6, parameters=calm_parameters(heartbeat_s=2))
+    scene = Scene(cluster, 6)
+    cluster.start()
+    cluster.run(41.0)
+    times = [block.header.fields.time_ms for block, _, _ in scene.hosts[0].disk.chain]
+    assert 15 <= len(times) <= 21, scene.told()
+    assert all(b - a >= 2_000 for a, b in pairwise(times))
+    rounds = [block.header.fields.round for block, _, _ in scene.hosts[0].disk.chain]
+    assert not any(rounds)
+    end_of_beats = [host for host in scene.hosts if len(host.disk.chain) < len(times) - 1]
+    assert end_of_beats == []
+    cluster.check()
+
+
+@pytest.mark.slow
+def test_two_agents_keep_the_chain_going_by_reminders_alone() -> None:
+    """After the first message nobody sends; blocks come when a reminder is due, on bad links too.
+
+    Messages that nobody may include lie in every pool: they must not cost the reminders.
+    """
+    for seed in seeds(2):
+        cluster = Cluster(
+            nodes=4,
+            seed=seed,
+            parameters=calm_parameters(),
+            weather=Weather(loss=5 * (seed - 1)),
+            agents=demo_agents()[1:],
+        )
+        scene = Scene(cluster, seed)
+        cluster.start()
+        start = cluster.message(
+            0, "ping", "Start", {"delay_ms": 700, "rounds": 0}, gas=2_000, pay=10**9
+        )
+        for host in scene.hosts:
+            cluster.submit(host, start)
+        assert cluster.run(20.0, cluster.reached(3)), scene.told()
+        never = start.id[:-1] + bytes((start.id[-1] ^ 1,))  # a message that does not exist
+        broke = [cluster.message(3, "token", "Transfer", {}, after=MessageId(never))]
+        for host in scene.hosts:
+            for message in broke:
+                cluster.submit(host, message)
+        before = scene.height()
+        assert cluster.run(90.0, cluster.reached(before + 40)), scene.told()
+        inputs = [block.body.messages for block, _, _ in scene.hosts[0].disk.chain]
+        assert sum(len(each) for each in inputs) == 1, "one account message in all"
+        cluster.check()

@@ -131,16 +131,16 @@ class Desk:
         return self.out
 
     def wait(self, ms: int) -> list[Effect]:
-        """Time passes; every wake that the engine asks for comes."""
-        until, gathered = self.ms + ms, []
+        """Time passes; the wakes that the engine asks for come, and no others."""
+        until = self.ms + ms
+        gathered: list[Effect] = []
         for _ in range(10_000):
             wake = self.engine.wake_ms(self.now)
             if wake is None or wake > until:
                 break
             self.ms = wake
             gathered += self.send(Woke())
-        self.ms = until
-        self.out = gathered + self.send(Woke())
+        self.ms, self.out = until, gathered
         return self.out
 
     def _perform(self, effect: Effect) -> list[Event]:

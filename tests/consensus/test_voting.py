@@ -9,7 +9,14 @@ from consensus.certificates import Aggregate, Certificate, Vote, append_signatur
 from consensus.effects import BLOCK, Ask, Build, Commit, Effect, Execute, Persist, Remember, Sign
 from consensus.encoding import without_signature
 from consensus.errors import SignRefused
-from consensus.events import AskFailed, CertificateReceived, Signed, VotesReceived, Woke
+from consensus.events import (
+    AskFailed,
+    CertificateReceived,
+    ProposalReceived,
+    Signed,
+    VotesReceived,
+    Woke,
+)
 from consensus.ids import BlockId
 from consensus.signatures import ACCEPT, CONFIRM, PROPOSAL
 from consensus.signing import SignRecord
@@ -237,8 +244,9 @@ def test_a_block_that_too_few_confirmed_is_not_taken_without_its_proposer() -> N
     assert block.id not in desk.standing.candidates
 
 
+@pytest.mark.parametrize("way", ["fetched", "gossip"])
 @pytest.mark.parametrize("obstacle", ["time", "third twin", "old round"])
-def test_nothing_stands_against_a_block_with_a_quorum_of_confirms(obstacle: str) -> None:
+def test_nothing_stands_against_a_block_with_a_quorum_of_confirms(obstacle: str, way: str) -> None:
     """Time is no reason against it, nor that it was the third of its slot, nor its old round."""
     desk = desk_of()
     elapsed = 1000
@@ -254,7 +262,10 @@ def test_nothing_stands_against_a_block_with_a_quorum_of_confirms(obstacle: str)
         at = 4
     desk.confirms(desk.others(), block, at)
     asks = [ask for ask in desk.of(Ask) if ask.proto == BLOCK]
-    desk.fetched(asks[0], block, proposal=desk.proposal(block))
+    if way == "fetched":
+        desk.fetched(asks[0], block, proposal=desk.proposal(block))
+    else:
+        desk.send(ProposalReceived(1, desk.proposal(block), None))
     assert desk.standing.candidates[block.id].status == VALID
     assert (ACCEPT, at, block.id) in desk.signs()
 

@@ -45,6 +45,7 @@ class Cluster:
         late: int = 0,
     ) -> None:
         """`hill_nonces`: tries of a node an epoch. `late`: nodes without slots, the last ones."""
+        self.seed = seed
         self.dice = Dice(seed.to_bytes(32, "big"))
         self.weather = weather or Weather()
         self.simulator = Simulator(self.dice.child("simulator"))
@@ -214,14 +215,16 @@ class Cluster:
 
     def check(self) -> None:
         """Agreement: one block a height, so equal roots; no broken word; nobody halted."""
-        assert not self.history.broken, self.history.broken[0]
+        which = f"seed {self.seed}"
+        assert not self.history.broken, f"{which}: {self.history.broken[0]}"
         for host in self.hosts.values():
             for height, (block, _, _) in enumerate(host.disk.chain, 1):
-                assert block.id == self.history.certified[height], "two certified blocks"
+                assert block.id == self.history.certified[height], f"{which}: two certified blocks"
             if host.line is not None and not host.halted:
                 tip = host.line.tip
-                assert tip.map.root == tip.header.fields.state_root, "a state of another root"
-        assert all(not host.halted for host in self.hosts.values())
+                root = tip.header.fields.state_root
+                assert tip.map.root == root, f"{which}: a state of another root"
+            assert not host.halted, f"{which}: {host.halted}"
 
     def blames(self) -> list[tuple[Peer, str]]:
         return [blame for host in self.hosts.values() for blame in host.blames]

@@ -39,6 +39,7 @@ from consensus.standing import (
     is_due_since,
 )
 
+OPEN_ASKS_MAX = 2  # for the bodies of one candidate
 ROUNDS_AHEAD_MAX = 8  # proposals further ahead are ignored; they come again when we are there
 
 
@@ -272,10 +273,12 @@ def execute(machine: Machine, candidate: Candidate, now: Now) -> bool:
 
 def ask_bodies(machine: Machine, candidate: Candidate, now: Now) -> None:
     """Ask whoever brought the block, then its proposer, then any owner, for missing bodies."""
-    timeout = 2 * machine.spec.parameters.poll_timeout_ms
+    pause = 2 * machine.spec.parameters.poll_timeout_ms
     asked = candidate.bodies_asked_ms
-    if asked >= 0 and now.monotonic_ms < asked + timeout:
+    if asked >= 0 and now.monotonic_ms < asked + pause:
         return
+    if sum(block == candidate.block.id for _, block in machine.body_asks.values()) >= OPEN_ASKS_MAX:
+        return  # megabytes of bodies take a busy peer longer than a poll: let them come
     proposal = candidate.proposal
     sources = [candidate.source, None if proposal is None else proposal.peer]
     sources += list(machine.standing.votes.weights)
@@ -288,7 +291,8 @@ def ask_bodies(machine: Machine, candidate: Candidate, now: Now) -> None:
     ask = machine.next_ask()
     machine.body_asks[ask] = (peer, candidate.block.id)
     data = encode(["bodies", 1, list(missing)])
-    machine.out.append(Ask(ask, peer, BODIES, data, now.monotonic_ms + timeout))
+    patience = machine.spec.parameters.settle_timeout_ms(machine.standing.round)
+    machine.out.append(Ask(ask, peer, BODIES, data, now.monotonic_ms + patience))
 
 
 def fetch_block(machine: Machine, block: BlockId, peer: Peer, now: Now) -> None:

@@ -24,9 +24,12 @@ COMMANDS = {
     "tx": Entry("node.cli.chain", "tx", "what became of a message"),
     "block": Entry("node.cli.chain", "block", "a block, the newest without a height"),
     "proof": Entry("node.cli.chain", "proof", "a proof of a receipt, message or balance"),
+    "agent": Entry("node.cli.agent", "agent", "the agents of a chain"),
+    "chain": Entry("node.cli.chain", "chain", "the chain itself, and how to join it"),
     "light": Entry("node.cli.light", "light", "check proofs with the chain's id alone"),
     "node": Entry("node.cli.node", "node", "one node: its folder, its process, its journal"),
     "key": Entry("node.cli.key", "key", "keys, always encrypted"),
+    "sim": Entry("testnet.simulate.cli", "sim", "simulated clusters over many seeds"),
     "fabric": Entry("node.cli.fabric", "fabric", "streams of a node, read from outside"),
     "explain": Entry("node.cli.about", "explain", "what an error code means"),
     "version": Entry("node.cli.about", "version", "versions of this installation"),
@@ -61,8 +64,24 @@ class Nouns(click.Group):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
+def _version(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        from node.cli.about import versions, versions_text
+
+        click.echo(versions_text(versions()))
+        context.exit()
+
+
 @click.group(cls=Nouns)
 @click.option("--net", metavar="NAME", help="which testnet; also after the command")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
 def root(net: str | None) -> None:
     """Apocryph: a blockchain for autonomous agents."""
     if net is not None:

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from consensus.certificates import CERTIFICATE_BYTES_MAX, Certificate
-from consensus.encoding import HASH, ID, KEY, UINT, H, Schema, blob, list_of, optional
+from consensus.encoding import (
+    HASH,
+    HEIGHT,
+    ID,
+    KEY,
+    ROUND,
+    UINT,
+    H,
+    Schema,
+    blob,
+    list_of,
+    optional,
+)
 from consensus.errors import EncodingError
 from consensus.ids import (
     BlockId,
@@ -83,7 +95,7 @@ _PROPOSAL = Schema(
 _PROPOSE = Schema(
     "propose",
     1,
-    [ID, UINT, UINT, UINT, UINT, ID],  # chain, epoch, height, round, slot, block
+    [ID, UINT, HEIGHT, ROUND, UINT, ID],  # chain, epoch, height, round, slot, block
     max_bytes=PROPOSE_BYTES_MAX,
 )
 
@@ -220,7 +232,10 @@ class Proposal:
     def decode(cls, raw: bytes) -> "Proposal":
         """Raises EncodingError; nothing is judged but form."""
         header, body, peer, signature = _PROPOSAL.decode(raw)
-        return cls(Block(Header.decode(header), Body.decode(body)), peer, signature, raw)
+        block = Block(Header.decode(header), Body.decode(body))
+        HEIGHT.check(block.header.height)  # the genesis has a header too, but nobody proposes it
+        ROUND.check(block.header.round)
+        return cls(block, peer, signature, raw)
 
     @classmethod
     def of(cls, block: Block, peer: Peer, signature: bytes) -> "Proposal":

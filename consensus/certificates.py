@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from consensus.encoding import (
+    HEIGHT,
     ID,
     KEY,
+    ROUND,
     SIGNATURE,
     UINT,
     Schema,
@@ -28,20 +30,20 @@ CERTIFICATE_BYTES_MAX = 128 * 1024
 OWNERS_MAX = 1024  # signers of one certificate: 1,024 · 101 bytes < 128 KiB
 PHASES = (CONFIRM, ACCEPT)
 
-_FIELDS = [ID, UINT, UINT, UINT, optional(ID), KEY]
+_FIELDS = [ID, UINT, HEIGHT, ROUND, optional(ID), KEY]
 _VOTES = {
     phase: Schema(phase, 1, _FIELDS, max_bytes=VOTE_BYTES_MAX, signed=True) for phase in PHASES
 }
 _CERTIFICATE = Schema(
     "certificate",
     1,
-    [ID, UINT, UINT, UINT, ID, list_of(row(KEY, SIGNATURE), OWNERS_MAX)],
+    [ID, UINT, HEIGHT, ROUND, ID, list_of(row(KEY, SIGNATURE), OWNERS_MAX)],
     max_bytes=CERTIFICATE_BYTES_MAX,
 )
 _AGGREGATE = Schema(
     "aggregate",
     1,
-    [ID, UINT, UINT, UINT, ID, list_of(row(KEY, SIGNATURE), OWNERS_MAX)],
+    [ID, UINT, HEIGHT, ROUND, ID, list_of(row(KEY, SIGNATURE), OWNERS_MAX)],
     max_bytes=CERTIFICATE_BYTES_MAX,
 )
 

@@ -3,7 +3,8 @@
 Questions over the state only; `engine` asks them after each event.
 """
 
-from consensus import polling, proposing, voting
+from consensus import building, polling, voting
+from consensus.encoding import ROUND_MAX
 from consensus.ids import Now
 from consensus.standing import HELD, VALID, Machine, heartbeat_due_ms
 
@@ -24,8 +25,13 @@ def _poll_times(machine: Machine) -> list[int]:
         times.append(standing.group.deadline_ms)
         if not standing.group.asked_again:
             times.append(polling.again_ms(machine, standing.group))
-    elif standing.polling and not standing.settled:
+    elif standing.snowball is not None and not standing.settled:
         times.append(standing.next_group_ms)
+    entered = standing.clock_ms
+    led = machine.record.valid_at(standing.height) is not None and standing.round >= 1
+    if led and entered is not None and not standing.settled:
+        times.append(entered + machine.spec.parameters.poll_timeout_ms)
+        times.append(polling.lead_deadline_ms(machine, entered))
     deadline = polling.settle_deadline_ms(machine)
     if deadline is not None and not standing.settled:
         times.append(deadline)
@@ -35,7 +41,8 @@ def _poll_times(machine: Machine) -> list[int]:
 def _vote_times(machine: Machine) -> list[int]:
     standing = machine.standing
     timeout = machine.spec.parameters.vote_timeout_ms(standing.round)
-    starts = (standing.confirms_ms, standing.accepts_ms)
+    accepts_ms = standing.accepts_ms if standing.round < ROUND_MAX else None
+    starts = (standing.confirms_ms, accepts_ms)
     times = [start + timeout for start in starts if start is not None]
     if any(own.height == standing.height for own in machine.record.own):
         times.append(voting.resend_ms(machine))
@@ -71,7 +78,7 @@ def _clock_times(machine: Machine, now: Now) -> list[int]:
     times = [
         time + ahead for time in (machine.tip.due_ms, heartbeat_due_ms(machine)) if time is not None
     ]
-    turn = proposing.own_turn_ms(machine)
+    turn = building.own_turn_ms(machine)
     if turn is not None and not standing.building:
         times.append(turn)
     window = machine.spec.parameters.window_ms(standing.round)

@@ -6,9 +6,10 @@ Knows nothing of polls or proposers.
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TypeVar
 
-from consensus.encoding import HASH, UINT, H, Schema
+from consensus.encoding import HASH, UINT, H, Schema, encode, head
 
 Item = TypeVar("Item")
 
@@ -27,14 +28,19 @@ class Dice:
     Word n of the stream is the big-endian 8 bytes at 8·(n mod 4) of H("dice", seed, n // 4).
     """
 
-    __slots__ = ("_block", "_seed", "_thrown")
+    __slots__ = ("_block", "_prefix", "_seed", "_thrown")
 
     def __init__(self, seed: bytes, *, thrown: int = 0) -> None:
         """`seed`: 32 bytes. `thrown`: words of the stream already used."""
         assert len(seed) == SEED_BYTES, "a dice seed has 32 bytes"
         self._seed = bytes(seed)
         self._thrown = thrown
-        self._block = H("dice", self._seed, thrown // _BLOCK_WORDS)
+        # H("dice", seed, n) without encoding all of it again: n comes last.
+        self._prefix = encode(["dice", self._seed, 0])[:-1]
+        self._block = self._block_of(thrown // _BLOCK_WORDS)
+
+    def _block_of(self, number: int) -> bytes:
+        return sha256(self._prefix + head(0, number)).digest()
 
     @classmethod
     def restore(cls, raw: bytes) -> "Dice":
@@ -57,7 +63,7 @@ class Dice:
     def _word(self) -> int:
         place = self._thrown % _BLOCK_WORDS
         if place == 0:
-            self._block = H("dice", self._seed, self._thrown // _BLOCK_WORDS)
+            self._block = self._block_of(self._thrown // _BLOCK_WORDS)
         self._thrown += 1
         start = place * _WORD_BYTES
         return int.from_bytes(self._block[start : start + _WORD_BYTES], "big")

@@ -56,7 +56,7 @@ class Commit:
     """Make block, certificate, state, receipts durable in one transaction → Committed."""
 
     block: Block
-    certificate: Certificate
+    certificate: Certificate | None  # null in a chain without votes
     messages: tuple[Message, ...]
 
 
@@ -156,11 +156,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Stop this chain, keep everything, raise the alarm (protocol §7)."""
+    """Stop this chain, keep everything, raise the alarm (protocol §7, §10).
+
+    `forked`: another block was certified at this height, or the checkpoint names another; nothing
+    here chooses one. `certificates`: of those that are known.
+    """
 
     height: Height
     block: BlockId
     cause: str
+    certificates: tuple[bytes, ...] = ()
+    forked: bool = False
 
 
 Effect = (

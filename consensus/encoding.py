@@ -22,6 +22,8 @@ Value = Any  # None | bool | int | str | bytes | list[Value] | dict[str, Value]:
 DEPTH_MAX = 16
 UINT_MAX = 2**64 - 1
 INT_MIN = -(2**64)
+HEIGHT_MAX = 2**63 - 1  # of what is voted on; the height after it is a number of 64 bits too
+ROUND_MAX = 65_535  # protocol §8
 
 
 # ---- encoding -----------------------------------------------------------------------------------
@@ -161,6 +163,15 @@ def _check_uint(value: Value) -> int:
     return value
 
 
+def _bounded(name: str, least: int, most: int) -> Kind:
+    def check(value: Value) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise EncodingError(f"expected a {name} of {least} to {most}")
+        return value
+
+    return Kind(name, check, _int)
+
+
 def _check_bool(value: Value) -> bool:
     if type(value) is not bool:
         raise EncodingError("expected true or false")
@@ -174,6 +185,8 @@ SIGNATURE = _fixed("signature", 64)
 _ID_HEAD = head(2, ID_BYTES)
 ID = Kind("id", _check_id, lambda value: _ID_HEAD + value)
 UINT = Kind("uint", _check_uint, _int)
+HEIGHT = _bounded("height", 1, HEIGHT_MAX)  # nobody votes on the genesis
+ROUND = _bounded("round", 0, ROUND_MAX)
 BOOL = Kind("bool", _check_bool, lambda value: b"\xf5" if value else b"\xf4")
 VALUE = Kind("value", lambda value: value, lambda value: encode(value, 1))  # inside a record
 

@@ -8,18 +8,16 @@ catch-up: `node.core` wraps it.
 from collections.abc import Sequence
 from typing import assert_never
 
-from consensus import deadlines, polling, proposing, voting
+from consensus import building, deadlines, deciding, polling, proposing, voting
 from consensus.block import Block
-from consensus.certificates import Aggregate, Certificate, Vote, check_weight
+from consensus.certificates import Aggregate, Vote, check_weight
 from consensus.dice import Dice
 from consensus.effects import (
     ACCEPT,
     IGNORE,
     REJECT,
     Blame,
-    Commit,
     Effect,
-    Halt,
     Publish,
     Verdict,
 )
@@ -29,6 +27,7 @@ from consensus.events import (
     AskFailed,
     BlockBuilt,
     BlockExecuted,
+    BuildFaulted,
     CertificateReceived,
     Committed,
     Event,
@@ -49,7 +48,7 @@ from consensus.events import (
     Woke,
 )
 from consensus.facts import LateAccept
-from consensus.ids import Height, Now, Peer
+from consensus.ids import Checkpoint, Height, Now, Peer
 from consensus.signatures import ACCEPT as ACCEPT_KIND
 from consensus.signatures import PROPOSAL as PROPOSAL_KIND
 from consensus.signing import SignRecord
@@ -60,7 +59,6 @@ from consensus.standing import (
     EXECUTING,
     HELD,
     INVALID,
-    RECENT_HEIGHTS,
     VALID,
     Candidate,
     Machine,
@@ -71,7 +69,6 @@ from consensus.standing import (
 from consensus.votes import CONFLICT, NEW, Votes
 
 INVALID_BLOCK_POINTS = 50  # a signed proposal that its own execution refutes
-FORGED_BODY_POINTS = 50  # a certified header with a body that is not its own
 STEPS_MAX = 64  # applications of the rules after one event; more is our own bug
 
 
@@ -89,17 +86,20 @@ class Engine:
         pool: Pool,
         now: Now,
         saved: Sequence[Block] = (),
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Stand on `tip`.
 
         `record`: what this peer signed before (null: nothing ever). `saved`: the candidates of the
-        height after the tip that are durable here.
+        height after the tip that are durable here. `checkpoint`: the only block that may be decided
+        at its height.
         """
         signed = record or SignRecord.fresh(spec.id, peer)
         standing = _standing(spec, tip, now)
         self.machine = Machine(spec, peer, dice, tip, signed, pool, standing)
-        if tip.certificate is not None:
-            self.machine.recent[tip.header.fields.height] = tip.certificate
+        self.machine.checkpoint = checkpoint
+        self.still = False  # whether the last event could move no rule
+        deciding.remember(self.machine, tip)
         _begin(self.machine, now)
         for block in saved:
             if block.height == standing.height:
@@ -110,7 +110,7 @@ class Engine:
     def resume(cls, machine: Machine) -> "Engine":
         """An engine that goes on from a whole machine (replay of a journal)."""
         engine = cls.__new__(cls)
-        engine.machine = machine
+        engine.machine, engine.still = machine, False
         return engine
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
@@ -119,9 +119,11 @@ class Engine:
         machine.out = []
         if not machine.resumed:
             voting.resume(machine)
+        self.still = False
         if not machine.halted:
-            _take(machine, event, now)
-            advance(machine, now)
+            self.still = not _take(machine, event, now)
+            if not self.still:
+                advance(machine, now)
         if machine.verdicts:
             machine.out.append(Verdict(tuple(machine.verdicts)))
             machine.verdicts = []
@@ -131,6 +133,14 @@ class Engine:
     def height(self) -> Height:
         """The height being decided."""
         return self.machine.standing.height
+
+    @property
+    def holds_decided(self) -> bool:
+        """Whether the block of this height that others decided on, as far as is known, is here."""
+        standing = self.machine.standing
+        if standing.certificate is not None:
+            return standing.certificate.block in standing.candidates
+        return any(candidate.told for candidate in standing.candidates.values())
 
     def wake_ms(self, now: Now) -> int | None:
         """The next monotonic time at which a rule may move by itself."""
@@ -178,11 +188,11 @@ def _enter_height(machine: Machine, tip: Tip, now: Now) -> None:
             tip.certificate.round, ACCEPT_KIND, tip.header.id
         ):
             machine.parent_accepts[vote.peer] = vote
-        machine.recent[tip.header.fields.height] = tip.certificate
-        machine.recent.pop(tip.header.fields.height - RECENT_HEIGHTS, None)
+    deciding.remember(machine, tip)
     machine.standing = _standing(machine.spec, tip, now)
     machine.fetches, machine.body_asks = {}, {}
     _begin(machine, now)
+    voting.resume(machine)  # words of this height, where the chain was fetched anew
     votes, machine.ahead_votes = machine.ahead_votes, {}
     for vote in votes.values():
         if vote.height == machine.standing.height:
@@ -196,12 +206,15 @@ def _enter_height(machine: Machine, tip: Tip, now: Now) -> None:
 # ---- taking events in ---------------------------------------------------------------------------
 
 
-def _take(machine: Machine, event: Event, now: Now) -> None:
+def _take(machine: Machine, event: Event, now: Now) -> bool:
+    """Whether a rule may move by it. Being asked moves none, nor does one answer of many: there are
+    more of these two than of all other events."""
     match event:
         case AnswerReceived():
-            polling.take_answer(machine, event, now)
+            return polling.take_answer(machine, event, now)
         case PollReceived():
             polling.take_poll(machine, event, now)
+            return False
         case VotesReceived():
             for token, vote in event.votes:
                 _take_vote(machine, token, vote, now)
@@ -211,18 +224,18 @@ def _take(machine: Machine, event: Event, now: Now) -> None:
             _take_executed(machine, event)
         case Signed():
             if event.kind == PROPOSAL_KIND:
-                proposing.take_signed_proposal(machine, event.unsigned, event.signature)
+                building.take_signed_proposal(machine, event.unsigned, event.signature)
             else:
                 voting.take_signed(machine, event, now)
         case BlockBuilt():
-            proposing.take_built(machine, event)
+            building.take_built(machine, event)
         case Revealed():
             if event.epoch == machine.links_epoch:
                 machine.links[event.number] = event.link
         case Committed():
             _take_committed(machine, event, now)
         case CertificateReceived():
-            _take_certificate(machine, event.certificate)
+            deciding.take_certificate(machine, event.certificate)
         case FactsReceived():
             for _, fact in event.facts:
                 if isinstance(fact, Aggregate):
@@ -233,12 +246,17 @@ def _take(machine: Machine, event: Event, now: Now) -> None:
             _take_failed(machine, event.ask, event.peer)
         case ExecutionFaulted():
             candidate = machine.standing.candidates.get(event.block)
+            building.take_culprits(machine, event.inputs)
             if candidate is not None and candidate.status == EXECUTING:
                 candidate.status = HELD  # the host failed, not the block: try again
+                candidate.faults += 1
+        case BuildFaulted():
+            building.take_build_fault(machine, event)
         case MessagesReceived() | TipReceived() | LinkUp() | LinkDown() | Persisted() | Woke():
             pass
         case _:
             assert_never(event)
+    return True
 
 
 def _take_failed(machine: Machine, ask: int, peer: Peer) -> None:
@@ -255,6 +273,8 @@ def _verdict(machine: Machine, token: int, verdict: str, key: bytes, cause: str 
 def _take_vote(machine: Machine, token: int, vote: Vote, now: Now) -> None:
     """Count, keep for the next height, answer the past; blame only what is wrong in itself."""
     standing, key = machine.standing, voting.vote_key(vote)
+    if not machine.spec.kind.votes:
+        return _verdict(machine, token, REJECT, key, "vote.kind")
     if vote.chain != machine.spec.id or vote.epoch != machine.spec.parameters.epoch(vote.height):
         return _verdict(machine, token, REJECT, key, "vote.place")
     if vote.height < standing.height:
@@ -296,7 +316,8 @@ def _take_past_vote(machine: Machine, vote: Vote, now: Now) -> None:
         return
     if vote.phase == ACCEPT_KIND and vote.block == certificate.block:
         if vote.height == machine.tip.header.fields.height:
-            if vote.peer in machine.tip.view.table.weights and vote.round == certificate.round:
+            table = machine.tip.view.table_of(vote.epoch)  # at a boundary, the table before
+            if table is not None and vote.peer in table.weights:
                 machine.parent_accepts[vote.peer] = vote
         elif all(vote.peer != peer for peer, _ in certificate.signatures):
             machine.late.append(LateAccept.of(vote))
@@ -338,23 +359,11 @@ def _take_executed(machine: Machine, event: BlockExecuted) -> None:
     candidate.status, candidate.view, candidate.due_ms = VALID, event.view, event.due_ms
 
 
-def _take_certificate(machine: Machine, certificate: Certificate) -> None:
-    """A certificate for this height, judged by the table of this height."""
-    standing = machine.standing
-    if certificate.height != standing.height or certificate.chain != machine.spec.id:
-        return
-    if certificate.epoch != standing.epoch or standing.certificate is not None:
-        return
-    try:
-        check_weight(certificate, standing.votes.weights)
-    except ConsensusError:
-        return
-    standing.certificate = certificate
-
-
 def _take_aggregate(machine: Machine, aggregate: Aggregate, now: Now) -> None:
     """The proof of somebody's valid value: a quorum of confirms as one fact."""
     standing = machine.standing
+    if not machine.spec.kind.votes:
+        return
     if aggregate.height != standing.height or aggregate.epoch != standing.epoch:
         return
     if aggregate.chain != machine.spec.id:
@@ -378,39 +387,21 @@ def _take_fetched(machine: Machine, event: Fetched, now: Now) -> None:
         if event.proposal is not None:
             proposing.take_proposal(machine, event.proposal, event.peer, now)
         if event.certificate is not None:
-            _take_certified(machine, event)
+            deciding.take_certified(machine, event)
         proposing.take_confirmed(machine, block, event.peer)
+        if event.proposal is None and not machine.spec.kind.votes:
+            polling.take_told(machine, block, event.peer)
     machine.fetches.pop(event.ask, None)
-
-
-def _take_certified(machine: Machine, event: Fetched) -> None:
-    """A block with its certificate: a candidate by the certificate's authority."""
-    block, certificate = event.block, event.certificate
-    assert block is not None and certificate is not None
-    if certificate.block != block.id:
-        return
-    if not proposing.is_whole(block):
-        machine.out.append(Blame(event.peer, FORGED_BODY_POINTS, "not the body of its header"))
-        return
-    _take_certificate(machine, certificate)
-    known = machine.standing.certificate
-    if known is None or known.block != block.id or block.id in machine.standing.candidates:
-        return
-    try:
-        proposing.check_block(machine, block)
-    except ConsensusError as error:
-        _halt(machine, certificate, str(error))
-        return
-    rank = block.header.fields.rank
-    candidate = Candidate(block, None, rank, named=True, source=event.peer)
-    machine.standing.candidates[block.id] = candidate
 
 
 def _take_committed(machine: Machine, event: Committed, now: Now) -> None:
     standing = machine.standing
-    if event.height != standing.height or standing.certificate is None:
+    if event.height != standing.height or not standing.committing:
         return
-    candidate = standing.candidates[standing.certificate.block]
+    certificate = standing.certificate
+    decided = standing.value if certificate is None else certificate.block
+    assert decided is not None, "nil is never committed"
+    candidate = standing.candidates[decided]
     assert candidate.view is not None, "only executed blocks are committed"
     tip = Tip(candidate.block.header, standing.certificate, candidate.view, candidate.due_ms)
     _enter_height(machine, tip, now)
@@ -421,60 +412,34 @@ def _take_committed(machine: Machine, event: Committed, now: Now) -> None:
 
 def advance(machine: Machine, now: Now) -> None:
     """Apply the rules until nothing moves, or the height is being committed."""
+    votes = machine.spec.kind.votes
     for _ in range(STEPS_MAX):
         if machine.halted or machine.standing.committing:
             return
-        if _advance_certificate(machine, now):
+        if (
+            deciding.advance_certificate(machine, now)
+            if votes
+            else deciding.advance_settled(machine)
+        ):
             return
         proposing.advance_candidates(machine, now)
         if machine.standing.certificate is not None:
             return  # certified: nothing is voted on any more, only executed and committed
-        valid = machine.record.valid
         proposing.advance_clock(machine, now)
-        proposing.advance_proposal(machine, now)
+        building.advance_proposal(machine, now)
         polling.advance_settling(machine, now)
         polling.advance_lost_asks(machine, now)
-        voting.advance_confirm(machine)
-        voting.advance_valid(machine, now)
-        voting.advance_accept_nil(machine, now)
-        voting.advance_resend(machine, now)
-        moved = voting.advance_round(machine, now) or machine.record.valid is not valid
-        if not moved and machine.standing.votes.accepted() is None:
+        if not (_advance_votes(machine, now) if votes else machine.standing.settled):
             return
     raise AssertionError("the rules do not come to rest")
 
 
-def _advance_certificate(machine: Machine, now: Now) -> bool:
-    """A quorum of accepts of one round, whichever: accepted. Whether the commit was ordered."""
-    standing = machine.standing
-    if standing.certificate is None:
-        found = standing.votes.accepted()
-        if found is None:
-            return False
-        round_, block = found
-        supporters = standing.votes.supporters(round_, ACCEPT_KIND, block)
-        standing.certificate = Certificate.of(supporters)
-    certificate = standing.certificate
-    candidate = standing.candidates.get(certificate.block)
-    if candidate is None:
-        for peer, _ in certificate.signatures:
-            proposing.fetch_block(machine, certificate.block, peer, now)
-        return False
-    if candidate.status == INVALID:
-        _halt(machine, certificate, "a certified block fails our own execution")
-        return True
-    if candidate.status != VALID:
-        candidate.named = True
-        return False
-    voting.accept_certified(machine, candidate, certificate)
-    messages, missing = machine.pool.lookup(candidate.block.body.messages)
-    assert not missing, "an executed block has its bodies"
-    standing.committing = True
-    machine.out.append(Commit(candidate.block, certificate, messages))
-    return True
-
-
-def _halt(machine: Machine, certificate: Certificate, cause: str) -> None:
-    """Stop this chain, keep everything, raise the alarm; never apply it, never delete it."""
-    machine.halted = True
-    machine.out.append(Halt(certificate.height, certificate.block, cause))
+def _advance_votes(machine: Machine, now: Now) -> bool:
+    """Confirm, accept, go on to the next round; whether the rules have to be applied again."""
+    valid = machine.record.valid
+    voting.advance_confirm(machine)
+    voting.advance_valid(machine, now)
+    voting.advance_accept_nil(machine, now)
+    voting.advance_resend(machine, now)
+    moved = voting.advance_round(machine, now) or machine.record.valid is not valid
+    return moved or machine.standing.votes.accepted() is not None

@@ -35,6 +35,12 @@ class SpecError(ConsensusError):
     code = "spec"
 
 
+class ContinuesMismatch(SpecError):
+    """A state that is not the one that a specification continues with (protocol §10)."""
+
+    code = "continues"
+
+
 class SignatureInvalid(ConsensusError):
     """A signature that does not verify under the one acceptance rule."""
 
@@ -77,6 +83,34 @@ class InvalidProof(ConsensusError):
     def __init__(self, check: str, cause: str = "") -> None:
         super().__init__(f"{check}: {cause}" if cause else check)
         self.check = check
+
+
+class NotProvable(InvalidProof):
+    """Nothing proves what this chain decided: its kind makes no certificates (protocol §3)."""
+
+    code = "not_provable"
+
+    def __init__(self, kind: str) -> None:
+        cause = f"a chain of kind {kind} makes no certificates; only own polls tell what it decided"
+        super().__init__("kind", cause)
+
+
+class TrustExpired(InvalidProof):
+    """What is trusted is older than trust_ms: old keys can rewrite what followed (§10)."""
+
+    code = "trust"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__("trust", cause)
+
+
+class CheckpointMissed(InvalidProof):
+    """What is shown does not pass through the block that is trusted (§10)."""
+
+    code = "checkpoint"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__("checkpoint", cause)
 
 
 class SignRefused(ConsensusError):

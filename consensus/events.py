@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from consensus.block import Block, Proposal
 from consensus.certificates import Aggregate, Certificate, Vote
 from consensus.facts import Fact
-from consensus.ids import BlockId, Epoch, Hash, Height, MessageId, Peer, Round
+from consensus.ids import BlockId, Epoch, Hash, Height, Id, MessageId, Peer, Round
 from consensus.messages import Message
 from consensus.transition import View
 
@@ -130,10 +130,21 @@ class BlockExecuted:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionFaulted:
-    """The host, not the block, failed (execution §5)."""
+    """The host, not the block, failed (execution §5). `inputs`: on which, where that is known."""
 
     block: BlockId
     cause: str
+    inputs: tuple[Id, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFaulted:
+    """The host failed while it built our block."""
+
+    height: Height
+    round: Round
+    cause: str
+    inputs: tuple[Id, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,7 @@ Event = (
     | AskFailed
     | BlockExecuted
     | ExecutionFaulted
+    | BuildFaulted
     | BlockBuilt
     | Signed
     | Revealed

@@ -12,9 +12,11 @@ from consensus.block import FACT_BYTES_MAX, Proposal, propose_bytes
 from consensus.certificates import VOTE_BYTES_MAX, Vote
 from consensus.encoding import (
     HASH,
+    HEIGHT,
     ID,
     KEY,
     NONCE,
+    ROUND,
     SIGNATURE,
     UINT,
     Schema,
@@ -50,7 +52,7 @@ _DOUBLE = Schema(
     "double",
     1,
     # chain, epoch, height, round, slot, peer, then block and signature of both
-    [ID, UINT, UINT, UINT, UINT, KEY, ID, SIGNATURE, ID, SIGNATURE],
+    [ID, UINT, HEIGHT, ROUND, UINT, KEY, ID, SIGNATURE, ID, SIGNATURE],
     max_bytes=FACT_BYTES_MAX,
 )
 _LATE = Schema("late", 1, [blob(VOTE_BYTES_MAX)], max_bytes=FACT_BYTES_MAX)

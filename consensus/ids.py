@@ -42,6 +42,13 @@ class Now(NamedTuple):
     clock_ms: int
 
 
+class Checkpoint(NamedTuple):
+    """A block that whoever reads a chain vouches for, as for its genesis (protocol §10)."""
+
+    height: Height
+    block: BlockId
+
+
 def content_id(raw: bytes) -> Id:
     """The id of canonical bytes: CIDv1(dag-cbor, sha2-256), 36 raw bytes."""
     return Id(ID_PREFIX + hashlib.sha256(raw).digest())
@@ -92,6 +99,19 @@ def id_from_text(text: str) -> Id:
     if not is_id(raw):
         raise TextError("id: not CIDv1 of dag-cbor and sha2-256")
     return Id(raw)
+
+
+def checkpoint_text(checkpoint: Checkpoint) -> str:
+    """`HEIGHT:ID`."""
+    return f"{checkpoint.height}:{id_text(checkpoint.block)}"
+
+
+def checkpoint_from_text(text: str) -> Checkpoint:
+    """The block that `HEIGHT:ID` names. Raises TextError."""
+    height, mark, block = text.partition(":")
+    if not mark or not height.isascii() or not height.isdigit() or str(int(height)) != height:
+        raise TextError("checkpoint: expected HEIGHT:ID, such as 4096:bafy…")
+    return Checkpoint(Height(int(height)), BlockId(id_from_text(block)))
 
 
 def hash_text(digest: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from consensus.claims import salt
 from consensus.encoding import BOOL, HASH, KEY, UINT, Schema, blob, list_of, row
+from consensus.errors import EncodingError
 from consensus.ids import Epoch, Hash, Height, Peer, Slot
 from consensus.parameters import HILL_BITS, SLOTS_LIMIT
 from consensus.proposers import ChainState, ranking
@@ -28,6 +29,7 @@ CLAIMS_PREFIX = b"c/claims/"
 COMMITMENTS_PREFIX = b"c/commitments/"
 EVIDENCE_PREFIX = b"c/evidence/"
 
+OWN_PREFIX = b"c/"  # of all leaves here
 ENDS_KEPT = 2  # as far back as evidence may reach (protocol §4)
 _LEAF_BYTES_MAX = 1024 * 1024
 _SMALL_LEAF_BYTES_MAX = 512
@@ -95,6 +97,12 @@ def claimed(key: bytes) -> Slot:
 # ---- values -------------------------------------------------------------------------------------
 
 
+def _only_form(written: bytes, raw: bytes) -> None:
+    """One value, one leaf: no other order, no peer twice, no number with fewer bytes."""
+    if written != raw:
+        raise EncodingError("not the one form of its value")
+
+
 @lru_cache(maxsize=_CACHED)
 def decode_table(raw: bytes) -> Table:
     """`Table.decode`, remembered: the leaf stays the same for an epoch. Raises EncodingError."""
@@ -110,7 +118,9 @@ def encode_chains(chains: Mapping[Peer, ChainState]) -> bytes:
 def decode_chains(raw: bytes) -> Mapping[Peer, ChainState]:
     """The chains by peer, shared between callers: never changed. Raises EncodingError."""
     rows = _CHAINS.decode(raw)[0]
-    return {peer: ChainState(link, number) for peer, link, number in rows}
+    chains = {peer: ChainState(link, number) for peer, link, number in rows}
+    _only_form(encode_chains(chains), raw)
+    return chains
 
 
 def encode_signing(peers: frozenset[Peer]) -> bytes:
@@ -121,7 +131,9 @@ def encode_signing(peers: frozenset[Peer]) -> bytes:
 @lru_cache(maxsize=_CACHED)
 def decode_signing(raw: bytes) -> frozenset[Peer]:
     """Raises EncodingError."""
-    return frozenset(_SIGNING.decode(raw)[0])
+    peers = frozenset(_SIGNING.decode(raw)[0])
+    _only_form(encode_signing(peers), raw)
+    return peers
 
 
 def encode_ends(ends: tuple[EpochEnd, ...]) -> bytes:
@@ -143,7 +155,9 @@ def encode_bid(bid: Bid) -> bytes:
 def decode_bid(raw: bytes) -> Bid:
     """Raises EncodingError."""
     peer, hill = _BID.decode(raw)
-    return Bid(peer, int.from_bytes(hill, "big"))
+    bid = Bid(peer, int.from_bytes(hill, "big"))
+    _only_form(encode_bid(bid), raw)
+    return bid
 
 
 def encode_commitment(commitment: Commitment) -> bytes:

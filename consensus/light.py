@@ -12,8 +12,16 @@ from typing import NamedTuple
 
 from consensus.block import Header
 from consensus.certificates import Certificate, signatures_valid
-from consensus.errors import ConsensusError, EncodingError, InvalidCertificate, InvalidProof
-from consensus.ids import BlockId, Height
+from consensus.errors import (
+    CheckpointMissed,
+    ConsensusError,
+    EncodingError,
+    InvalidCertificate,
+    InvalidProof,
+    NotProvable,
+    TrustExpired,
+)
+from consensus.ids import BlockId, Checkpoint, Height, id_text
 from consensus.signatures import Verifier
 from consensus.spec import ChainSpec
 from consensus.tables import Table
@@ -38,7 +46,8 @@ class Forked(ConsensusError):
     code = "forked"
 
     def __init__(self, first: Certified, second: Certified) -> None:
-        super().__init__(f"two certified blocks at height {first.header.height}")
+        ids = f"{id_text(first.header.id)} and {id_text(second.header.id)}"
+        super().__init__(f"two certified blocks at height {first.header.height}: {ids}")
         self.first, self.second = first, second
 
 
@@ -61,12 +70,53 @@ def start(spec: ChainSpec, clock_ms: int) -> Tip:
     """Genesis as a starting point, which is one while its time is at most trust_ms ago.
 
     Keys of old tables can rewrite history for free, so later a younger checkpoint is needed (§10).
-    Raises InvalidProof("trust").
+    Raises TrustExpired, NotProvable.
     """
-    trust_ms = spec.parameters.trust_ms
-    if trust_ms and clock_ms - spec.genesis_time_ms > trust_ms:
-        raise InvalidProof("trust", "genesis is older than trust_ms; a checkpoint is needed")
+    check_provable(spec)
+    check_trust(spec, spec.genesis_time_ms, clock_ms, "genesis")
     return Tip(Height(0), None, spec.genesis_table())
+
+
+def start_at(
+    spec: ChainSpec, checkpoint: Checkpoint, header: Header, next_table: bytes, clock_ms: int
+) -> Tip:
+    """A checkpoint as a starting point: its id vouches for `header`, which names `next_table`.
+
+    Raises CheckpointMissed for another header, TrustExpired for one whose time is more than
+    trust_ms ago, NotProvable, InvalidProof for another table.
+    """
+    check_provable(spec)
+    check_checkpoint(checkpoint, header)
+    if header.fields.chain != spec.id:
+        raise InvalidProof("chain", "a header of another chain")
+    check_trust(spec, header.fields.time_ms, clock_ms, "the checkpoint")
+    table = _named_table(header, next_table)
+    coming = spec.parameters.epoch(header.height + 1)
+    if table.epoch != coming or len(table.owners) != spec.parameters.slots:
+        raise InvalidProof("next_table", "of another epoch or number of slots")
+    return Tip(header.height, header.id, table)
+
+
+def check_provable(spec: ChainSpec) -> None:
+    """Raises NotProvable for a chain without certificates: nothing here can judge it."""
+    if not spec.kind.votes:
+        raise NotProvable(spec.consensus)
+
+
+def check_trust(spec: ChainSpec, time_ms: int, clock_ms: int, what: str) -> None:
+    """Raises TrustExpired when `what`, of time_ms, is more than trust_ms ago."""
+    trust_ms = spec.parameters.trust_ms
+    if trust_ms and clock_ms - time_ms > trust_ms:
+        raise TrustExpired(f"{what} is older than trust_ms; a younger checkpoint is needed")
+
+
+def check_checkpoint(checkpoint: Checkpoint, header: Header) -> None:
+    """Raises CheckpointMissed unless `header` is the block that the checkpoint names."""
+    if header.height != checkpoint.height or header.id != checkpoint.block:
+        raise CheckpointMissed(
+            f"height {header.height} is {id_text(header.id)},"
+            f" the checkpoint {checkpoint.height} is {id_text(checkpoint.block)}"
+        )
 
 
 # ---- one step -----------------------------------------------------------------------------------
@@ -77,6 +127,7 @@ def check_certified(spec: ChainSpec, table: Table, block: Certified, verifier: V
 
     The certificate's weight comes before its signatures, which are the dear part.
     """
+    check_provable(spec)
     header, certificate = block
     fields = header.fields
     if fields.chain != spec.id:
@@ -104,17 +155,21 @@ def check_next_table(spec: ChainSpec, table: Table, header: Header, raw: bytes |
         if named != table.hash:
             raise InvalidProof("next_table", "changes within an epoch")
         return table
-    if raw is None or hashlib.sha256(raw).digest() != named:
-        raise InvalidProof("next_table", "not the table that the header names")
-    try:
-        following = Table.decode(raw)
-    except EncodingError as error:
-        raise InvalidProof("next_table", str(error)) from error
+    following = _named_table(header, raw)
     if following.epoch != table.epoch + 1 or len(following.owners) != len(table.owners):
         raise InvalidProof("next_table", "of another epoch or number of slots")
     if not following.occupied:
         raise InvalidProof("next_table", "without owners")
     return following
+
+
+def _named_table(header: Header, raw: bytes | None) -> Table:
+    if raw is None or hashlib.sha256(raw).digest() != header.fields.next_table:
+        raise InvalidProof("next_table", "not the table that the header names")
+    try:
+        return Table.decode(raw)
+    except EncodingError as error:
+        raise InvalidProof("next_table", str(error)) from error
 
 
 def follow(

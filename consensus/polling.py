@@ -1,13 +1,17 @@
 """Polls of one round: drawing, asking, answering, settling (protocol §6)."""
 
+from consensus import voting
+from consensus.block import Block
 from consensus.effects import CERT, POLL, Ask, Reply
 from consensus.encoding import encode
+from consensus.errors import ConsensusError
 from consensus.events import AnswerReceived, AskFailed, PollReceived
 from consensus.ids import BlockId, Now, Peer
 from consensus.polls import PollGroup, draw_poll
-from consensus.proposing import fetch_block, is_candidate, starting_preference
+from consensus.proposing import check_block, fetch_block, is_candidate, starting_preference
+from consensus.signatures import CONFIRM as CONFIRM_KIND
 from consensus.snowball import Snowball
-from consensus.standing import POLL_PAUSE_DIVISOR, POLL_ROUNDS_MAX, VALID, Machine
+from consensus.standing import POLL_PAUSE_DIVISOR, POLL_ROUNDS_MAX, VALID, Candidate, Machine
 
 
 def preference(machine: Machine, now: Now) -> BlockId | None:
@@ -28,19 +32,60 @@ def preference(machine: Machine, now: Now) -> BlockId | None:
 
 
 def advance_settling(machine: Machine, now: Now) -> None:
-    """Settle on the valid value, else by polls, else by time."""
-    standing = machine.standing
-    if standing.settled or not machine.weight:
+    """Settle on the valid value, else by polls, else by time.
+
+    Without votes a peer without slots settles too: its own polls are all that it can follow by.
+    """
+    standing, kind = machine.standing, machine.spec.kind
+    if standing.settled or (kind.votes and not machine.weight):
         return
     valid = machine.record.valid_at(standing.height)
     if valid is not None and is_candidate(machine, valid.block, now):
-        settle(machine, valid.block)  # protocol §6 ‡: the valid value comes first, also in mid-poll
+        # protocol §6 ‡: the valid value comes first, also in mid-poll; after round 0 the round's
+        # leader says which, where several are held (ADR 0016)
+        led = led_value(machine, valid.block, now)
+        if led is not None:
+            settle(machine, led)
         return
-    for _ in range(POLL_ROUNDS_MAX):
+    if not kind.polls:  # nobody to ask: the first preference stands
+        start = starting_preference(machine, now)
+        if start is not None:
+            settle(machine, start.block.id)
+    for _ in range(POLL_ROUNDS_MAX if kind.polls else 0):
         if not advance_polls(machine, now):
             break
     if not standing.settled:
         settle_by_time(machine, now)
+
+
+def led_value(machine: Machine, own: BlockId, now: Now) -> BlockId | None:
+    """What to settle on by a peer whose valid value is `own`; null: wait.
+
+    Whoever holds back the confirm that completes a quorum chooses who sees it, and when; so peers
+    may hold different valid values for ever. From round 1 on they go by what the round's first
+    owner confirms, if their lock allows it, and wait one window for that.
+    """
+    standing, parameters = machine.standing, machine.spec.parameters
+    if standing.round == 0 or standing.clock_ms is None or not standing.ranks:
+        return own
+    leader = standing.ranks[0][0]
+    if leader == machine.peer:  # first hear what the others were shown
+        ready = standing.clock_ms + parameters.poll_timeout_ms
+        return own if now.monotonic_ms >= ready else None
+    tally = standing.votes.tallies.get((standing.round, CONFIRM_KIND))
+    said = None if tally is None else tally.votes.get(leader)
+    if said is not None and said.block is not None:
+        candidate = standing.candidates.get(said.block)
+        executed = candidate is not None and candidate.status == VALID
+        if executed and voting.lock_allows(machine, said.block):
+            return said.block
+    late = now.monotonic_ms >= lead_deadline_ms(machine, standing.clock_ms)
+    return own if late or (said is not None and said.block is None) else None
+
+
+def lead_deadline_ms(machine: Machine, entered_ms: int) -> int:
+    """Until when the round's first owner is waited for."""
+    return entered_ms + machine.spec.parameters.window_ms(machine.standing.round)
 
 
 def settle(machine: Machine, value: BlockId | None) -> None:
@@ -63,6 +108,8 @@ def settle_deadline_ms(machine: Machine) -> int | None:
     """When this round is settled without polls."""
     standing, parameters = machine.standing, machine.spec.parameters
     timeout = parameters.settle_timeout_ms(standing.round)
+    if not machine.spec.kind.yields:
+        return None
     if standing.executed_ms is not None:
         return standing.executed_ms + timeout
     if standing.round >= 1 and standing.clock_ms is not None:
@@ -78,22 +125,37 @@ def advance_polls(machine: Machine, now: Now) -> bool:
     standing = machine.standing
     if standing.settled:
         return False
-    if standing.snowball is None:
-        start = starting_preference(machine, now)
-        if start is None:
-            return False
-        standing.snowball = Snowball(
-            standing.alpha_preference,
-            standing.alpha_confidence,
-            machine.spec.parameters.beta,
-            start.block.id,
-        )
+    if not standing.polling and not begin_polls(machine, now):
+        return False
     if standing.group is None:
         if now.monotonic_ms < standing.next_group_ms:
             return False
         open_group(machine, now)
         return True
     return apply_finished(machine, standing.group, now)
+
+
+def begin_polls(machine: Machine, now: Now) -> bool:
+    """The first poll waits for a starting preference; whether polls may go on.
+
+    Without votes, a peer that is told of a decision asks around without one: told alone, it prefers
+    nothing.
+    """
+    standing = machine.standing
+    start = starting_preference(machine, now)
+    told = any(c.told and c.status == VALID for c in standing.candidates.values())
+    if start is None and not told:
+        return False
+    if standing.snowball is None:
+        standing.snowball = Snowball(
+            standing.alpha_preference,
+            standing.alpha_confidence,
+            machine.spec.parameters.beta,
+            yields=machine.spec.kind.yields,
+        )
+    if start is not None:
+        standing.snowball.preference = start.block.id
+    return True
 
 
 def apply_finished(machine: Machine, group: PollGroup, now: Now) -> bool:
@@ -110,7 +172,8 @@ def apply_finished(machine: Machine, group: PollGroup, now: Now) -> bool:
     if not group.polls:
         standing.group = None
         if standing.snowball.streak == 0:  # peers may still be executing: do not spin
-            pause = machine.spec.parameters.poll_timeout_ms // POLL_PAUSE_DIVISOR
+            divisor = POLL_PAUSE_DIVISOR if standing.polling else 1
+            pause = machine.spec.parameters.poll_timeout_ms // divisor
             standing.next_group_ms = now.monotonic_ms + pause
     return bool(finished)
 
@@ -125,19 +188,24 @@ def open_group(machine: Machine, now: Now) -> None:
     group = PollGroup(polls, {}, now.monotonic_ms, now.monotonic_ms + parameters.poll_timeout_ms)
     standing.group = group
     drawn = sorted({peer for poll in polls for peer in poll.drawn})
+    data = poll_bytes(machine)
     for peer in drawn:
         if peer == machine.peer:  # own slots answer too
             own = preference(machine, now)
             for poll in polls:
                 poll.record_answer(peer, own)
         else:
-            ask_preference(machine, group, peer, now)
+            ask_preference(machine, group, peer, data)
 
 
-def ask_preference(machine: Machine, group: PollGroup, peer: Peer, now: Now) -> None:
+def poll_bytes(machine: Machine) -> bytes:
+    """What owners are asked at the height being decided."""
+    return encode(["poll", 1, machine.spec.id, machine.standing.height])
+
+
+def ask_preference(machine: Machine, group: PollGroup, peer: Peer, data: bytes) -> None:
     ask = machine.next_ask()
     group.asks[ask] = peer
-    data = encode(["poll", 1, machine.spec.id, machine.standing.height])
     machine.out.append(Ask(ask, peer, POLL, data, group.deadline_ms))
 
 
@@ -147,8 +215,9 @@ def advance_lost_asks(machine: Machine, now: Now) -> None:
     if group is None or group.asked_again or now.monotonic_ms < again_ms(machine, group):
         return
     group.asked_again = True
+    data = poll_bytes(machine)
     for peer in sorted(set(group.asks.values())):
-        ask_preference(machine, group, peer, now)
+        ask_preference(machine, group, peer, data)
 
 
 def again_ms(machine: Machine, group: PollGroup) -> int:
@@ -158,21 +227,48 @@ def again_ms(machine: Machine, group: PollGroup) -> int:
 # ---- answers ------------------------------------------------------------------------------------
 
 
-def take_answer(machine: Machine, event: AnswerReceived, now: Now) -> None:
-    """Count it if its value is a candidate in this round; fetch what is unknown."""
-    standing = machine.standing
+def take_answer(machine: Machine, event: AnswerReceived, now: Now) -> bool:
+    """Count it if its value is a candidate in this round; fetch what is unknown.
+
+    Returns whether a rule may move by it: by a block that is news, or a poll that is certain now.
+    """
+    standing, group, news = machine.standing, machine.standing.group, False
     machine.preference_asks.pop(event.ask, None)
     counted: BlockId | None = None
     if event.height == standing.height and event.block is not None:
         candidate = standing.candidates.get(event.block)
         if candidate is None:
             fetch_block(machine, event.block, event.peer, now)
+            news = True
         else:
-            candidate.named = True
+            news, candidate.named = not candidate.named, True
             if is_candidate(machine, event.block, now):
                 counted = event.block
-    if standing.group is not None:
-        standing.group.record_answer(event.ask, event.peer, counted)
+    if group is None:
+        return news
+    group.record_answer(event.ask, event.peer, counted)
+    return news or group.moves(standing.alpha_preference, standing.alpha_confidence)
+
+
+def take_told(machine: Machine, block: Block, source: Peer) -> None:
+    """Without votes: a block that a peer says is decided here. Our own polls judge it.
+
+    It counts in them whatever its turn and time, it is never preferred because it was told; one of
+    each peer, so that nobody makes us execute without end.
+    """
+    candidates = machine.standing.candidates
+    known = candidates.get(block.id)
+    if known is not None:
+        known.told = known.named = True
+        return
+    if any(c.told and c.source == source for c in candidates.values()):
+        return
+    try:
+        check_block(machine, block)
+    except ConsensusError:
+        return
+    rank = block.header.fields.rank
+    candidates[block.id] = Candidate(block, None, rank, named=True, told=True, source=source)
 
 
 def take_silence(machine: Machine, event: AskFailed) -> None:
@@ -184,6 +280,10 @@ def take_silence(machine: Machine, event: AskFailed) -> None:
 def take_poll(machine: Machine, event: PollReceived, now: Now) -> None:
     """Answer a slot owner: preference at this height, certificate of a past one."""
     standing = machine.standing
+    if event.height < standing.height and not machine.spec.kind.votes:
+        decided = machine.decided.get(event.height)
+        machine.out.append(Reply(event.query, encode(["answer", 1, event.height, 0, decided])))
+        return
     if event.height < standing.height:
         certificate = machine.recent.get(event.height)
         raw = b"" if certificate is None else certificate.raw
@@ -210,8 +310,7 @@ def ask_back(machine: Machine, peer: Peer, now: Now) -> None:
     standing.asked_back_ms = now.monotonic_ms
     ask = machine.next_ask()
     machine.preference_asks[ask] = peer
-    data = encode(["poll", 1, machine.spec.id, standing.height])
-    machine.out.append(Ask(ask, peer, POLL, data, now.monotonic_ms + timeout))
+    machine.out.append(Ask(ask, peer, POLL, poll_bytes(machine), now.monotonic_ms + timeout))
 
 
 def push_certificate(machine: Machine, peer: Peer, height: int, now: Now) -> None:

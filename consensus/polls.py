@@ -74,6 +74,10 @@ class PollGroup:
             poll.drawn.clear()
             poll.outstanding = 0
 
+    def moves(self, alpha_preference: int, alpha_confidence: int) -> bool:
+        """Whether a poll can be applied, or none is left."""
+        return not self.polls or self.polls[0].certain(alpha_preference, alpha_confidence)
+
     def take_finished(self, alpha_preference: int, alpha_confidence: int) -> list[Poll]:
         """Finished polls from the oldest on; a newer one waits for the older."""
         done: list[Poll] = []

@@ -18,9 +18,16 @@ from consensus import merkle
 from consensus.block import HEADER_BYTES_MAX, Header
 from consensus.certificates import CERTIFICATE_BYTES_MAX, Certificate
 from consensus.encoding import HASH, UINT, Schema, blob, list_of, optional, row
-from consensus.errors import ConsensusError, EncodingError, InvalidProof
-from consensus.ids import BlockId, Hash, Height, Id, content_id
-from consensus.light import Certified, check_certified, skip, start
+from consensus.errors import CheckpointMissed, ConsensusError, EncodingError, InvalidProof
+from consensus.ids import BlockId, Checkpoint, Hash, Height, Id, content_id
+from consensus.light import (
+    Certified,
+    check_certified,
+    check_checkpoint,
+    check_trust,
+    skip,
+    start,
+)
 from consensus.messages import MESSAGE_BYTES_MAX, RECEIPT_BYTES_MAX, Message, Receipt
 from consensus.signatures import Verifier
 from consensus.spec import SPEC_BYTES_MAX, ChainSpec
@@ -171,19 +178,25 @@ def build(
 
 
 def verify(
-    raw: bytes, chain_id: bytes, *, verifier: Verifier, clock_ms: int | None = None
+    raw: bytes,
+    chain_id: bytes,
+    *,
+    verifier: Verifier,
+    clock_ms: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Proved:
     """What the proof shows about chain `chain_id`. Raises InvalidProof.
 
     `clock_ms`: the reader's time. With it, a chain whose genesis is older than its `trust_ms` is
-    refused, because keys of old tables can rewrite history for free (protocol §10).
+    refused, because keys of old tables can rewrite history for free (protocol §10); unless one of
+    the proof's headers is the `checkpoint`, a block that is not older and that the reader trusts.
     """
     form = _decode("proof", _PROOF.decode, raw)
     spec_raw, links, header_raw, certificate_raw, path, value = form
     if content_id(spec_raw) != chain_id:
         raise InvalidProof("chain id", "the proof is of another chain")
     spec = _decode("spec", ChainSpec.decode, spec_raw)
-    if clock_ms is not None:
+    if clock_ms is not None and checkpoint is None:
         start(spec, clock_ms)
     table = spec.genesis_table()
     for link in links:
@@ -191,8 +204,24 @@ def verify(
     header = _decode("header", Header.decode, header_raw)
     certificate = _decode("certificate", Certificate.decode, certificate_raw)
     check_certified(spec, table, Certified(header, certificate), verifier)
+    if checkpoint is not None:
+        _check_passes(spec, checkpoint, [*[link[0] for link in links], header_raw], clock_ms)
     subject = _subject(header, path, value, verifier)
     return Proved(spec, header, certificate, table, subject)
+
+
+def _check_passes(
+    spec: ChainSpec, checkpoint: Checkpoint, headers: Sequence[bytes], clock_ms: int | None
+) -> None:
+    """Whether one of the headers is the checkpoint: what follows it is of tables that it names."""
+    for header in [Header.decode(raw) for raw in headers]:
+        if header.height == checkpoint.height:
+            check_checkpoint(checkpoint, header)
+            if clock_ms is not None:
+                check_trust(spec, header.fields.time_ms, clock_ms, "the checkpoint")
+            return
+    cause = "not in the proof: use the last block of an epoch before it, or the proof's own"
+    raise CheckpointMissed(f"height {checkpoint.height} is {cause}")
 
 
 def _decode(check: str, decoder: Callable[[bytes], Anything], raw: bytes) -> Anything:

@@ -1,29 +1,20 @@
-"""Candidates, the round clock, this peer's own proposal (protocol §5, §6 first point, §8 time)."""
+"""Candidates and the round clock (protocol §5, §6 first point, §8 time)."""
 
 from consensus import merkle, proposers, transition
-from consensus.block import Block, Proposal, propose_bytes, proposed_block
+from consensus.block import Block, Proposal
 from consensus.effects import (
     ACCEPT,
     BODIES,
     IGNORE,
-    PROPOSALS,
     REJECT,
     Ask,
-    Build,
     Execute,
-    Gossip,
-    Persist,
-    Reveal,
-    Sign,
 )
 from consensus.effects import BLOCK as BLOCK_QUERY
 from consensus.encoding import encode
 from consensus.errors import ConsensusError, InvalidBlock
-from consensus.events import BlockBuilt
 from consensus.facts import DoubleProposal
-from consensus.ids import BlockId, Epoch, Now, Peer, Round, Slot, content_id
-from consensus.signatures import PROPOSAL
-from consensus.signing import PROPOSE
+from consensus.ids import BlockId, Now, Peer, Slot, content_id
 from consensus.standing import (
     EARLY_MAX_MS,
     EXECUTED_PER_ROUND_MAX,
@@ -36,7 +27,6 @@ from consensus.standing import (
     Candidate,
     Machine,
     is_due,
-    is_due_since,
 )
 
 OPEN_ASKS_MAX = 2  # for the bodies of one candidate
@@ -200,11 +190,37 @@ def is_candidate(machine: Machine, block: BlockId, now: Now) -> bool:
     """Whether a value may be counted, preferred and answered with in this round (protocol §6)."""
     valid = machine.record.valid_at(machine.standing.height)
     candidate = machine.standing.candidates.get(block)
-    if candidate is None or candidate.status != VALID:
+    if candidate is None:
         return False
     if valid is not None and valid.block == block:
-        return True
+        return candidate.status == VALID or is_vouched(machine, candidate)
+    if candidate.status != VALID:
+        return False
+    return candidate.told or is_offered(machine, candidate, now)
+
+
+def is_offered(machine: Machine, candidate: Candidate, now: Now) -> bool:
+    """Whether its proposer offers it now, in its own turn."""
     return candidate.proposal is not None and is_open(machine, candidate, now)
+
+
+def is_vouched(machine: Machine, candidate: Candidate) -> bool:
+    """Not executable on this host, but held whole, and an earlier quorum confirmed it ‡ (§7).
+
+    That quorum contains honest executors; who goes by it has no state for the next height.
+    """
+    if not candidate.faults or candidate.status not in (HELD, EXECUTING):
+        return False
+    block, standing = candidate.block.id, machine.standing
+    valid = machine.record.valid_at(standing.height)
+    earlier = valid is not None and valid.block == block and valid.round < standing.round
+    if not earlier:
+        earlier = any(
+            confirmed == block and round_ < standing.round
+            for round_, confirmed in standing.votes.confirmed()
+        )
+    _, missing = machine.pool.lookup(candidate.block.body.messages)
+    return earlier and not missing
 
 
 def starting_preference(machine: Machine, now: Now) -> Candidate | None:
@@ -215,6 +231,7 @@ def starting_preference(machine: Machine, now: Now) -> Candidate | None:
         if not candidate.doubled
         and candidate.round == machine.standing.round
         and is_candidate(machine, block, now)
+        and (not candidate.told or is_offered(machine, candidate, now))
     ]
     return min(found, key=lambda candidate: candidate.order, default=None)
 
@@ -250,9 +267,11 @@ def advance_candidates(machine: Machine, now: Now) -> None:
 
 
 def is_urgent(machine: Machine, candidate: Candidate) -> bool:
-    """Certified, our valid value, or confirmed by more than a third of the slots."""
+    """Certified, our valid value, confirmed by more than a third of the slots, or told."""
     standing, block = machine.standing, candidate.block.id
     valid = machine.record.valid_at(standing.height)
+    if candidate.told:
+        return True
     if valid is not None and valid.block == block:
         return True
     if standing.certificate is not None and standing.certificate.block == block:
@@ -321,8 +340,11 @@ def advance_clock(machine: Machine, now: Now) -> None:
     """The round clock, and the time from which this round has a candidate."""
     advance_round_clock(machine, now)
     standing = machine.standing
+    # One that only faulted here counts too (execution §5): else nothing ends a round in which
+    # many hosts fail on the same input.
     if standing.executed_ms is None and any(
-        candidate.round == standing.round and is_candidate(machine, block, now)
+        candidate.round == standing.round
+        and (is_candidate(machine, block, now) or candidate.faults)
         for block, candidate in standing.candidates.items()
     ):
         standing.executed_ms = now.monotonic_ms
@@ -342,125 +364,6 @@ def advance_round_clock(machine: Machine, now: Now) -> None:
             standing.clock_ms = now.monotonic_ms
     else:
         standing.clock_ms = None
-
-
-# ---- this peer's own proposal -------------------------------------------------------------------
-
-
-def advance_proposal(machine: Machine, now: Now) -> None:
-    """Ask for the link, then build, when it is this peer's turn (protocol §5)."""
-    standing = machine.standing
-    turn = own_turn_ms(machine)
-    if turn is None or now.monotonic_ms < turn or standing.building:
-        return
-    if standing.built_empty and not is_due_since(machine, standing.built_clock_ms, now):
-        return
-    fields = machine.tip.header.fields
-    ranked = machine.peer in machine.tip.view.chains
-    number = standing.height - machine.spec.parameters.first_height(Epoch(standing.epoch)) + 1
-    if ranked and machine.links.get(number) is None:
-        if machine.reveal_asked != number:
-            machine.reveal_asked = number
-            machine.out.append(Reveal(Epoch(standing.epoch), number))
-        return
-    rank, slot = own_rank(machine)
-    standing.building, standing.built_clock_ms = True, now.clock_ms
-    machine.out.append(
-        Build(
-            parent=machine.tip.header.id,
-            parent_certificate=parent_certificate(machine),
-            height=standing.height,
-            round=Round(standing.round),
-            epoch=Epoch(standing.epoch),
-            proposer_slot=slot,
-            rank=rank,
-            time_ms=max(now.clock_ms, fields.time_ms + 1),
-            reveal=machine.links[number] if ranked else None,
-            facts=machine.pool.facts(standing.height),
-            messages=machine.pool.choose(standing.height),
-            skip=(),
-        )
-    )
-
-
-def own_rank(machine: Machine) -> tuple[int, Slot]:
-    for rank, (peer, slot) in enumerate(machine.standing.ranks):
-        if peer == machine.peer:
-            return rank, slot
-    return -1, Slot(-1)
-
-
-def own_turn_ms(machine: Machine) -> int | None:
-    """Monotonic time from which this peer may make a fresh proposal in this round, if at all."""
-    standing = machine.standing
-    rank, _ = own_rank(machine)
-    place = (standing.height, standing.round, PROPOSE)
-    if rank < 0 or standing.clock_ms is None or standing.polling or standing.settled:
-        return None
-    if machine.record.valid_at(standing.height) is not None or not machine.record.allows(*place):
-        return None
-    return standing.clock_ms + rank * machine.spec.parameters.window_ms(standing.round)
-
-
-def parent_certificate(machine: Machine) -> bytes:
-    """The tip's certificate, with the accepts that came after it was made."""
-    certificate = machine.tip.certificate
-    if certificate is None:
-        return b""
-    votes = machine.parent_accepts
-    if len(votes) > len(certificate.signatures):
-        mine = [v for v in votes.values() if v.round == certificate.round]
-        if len(mine) > len(certificate.signatures):
-            return type(certificate).of(mine).raw
-    return certificate.raw
-
-
-def take_built(machine: Machine, event: BlockBuilt) -> None:
-    """Our block is executed: make it and its record durable, then sign it."""
-    standing = machine.standing
-    if (event.height, event.round) != (standing.height, standing.round):
-        return
-    standing.building = False
-    if event.block is None:
-        standing.built_empty = True
-        # What a valid proposal includes is due here too, whatever our own pool may give.
-        machine.pool_due = any(
-            other.status == VALID and other.block.body.messages
-            for other in standing.candidates.values()
-        )
-        return
-    if own_turn_ms(machine) is None:
-        return
-    header = event.block.header
-    rank, _ = own_rank(machine)
-    candidate = Candidate(event.block, None, rank, VALID, event.view, event.due_ms)
-    candidate.persisted = True
-    standing.candidates[header.id] = candidate
-    unsigned = propose_bytes(
-        chain=machine.spec.id,
-        epoch=standing.epoch,
-        height=standing.height,
-        round_=standing.round,
-        slot=header.fields.proposer_slot,
-        block=header.id,
-    )
-    record = machine.record.with_own(standing.height, standing.round, PROPOSE, unsigned)
-    machine.record = record
-    messages, missing = machine.pool.lookup(event.block.body.messages)
-    assert not missing, "a block is built from bodies of the pool"
-    machine.out.append(Persist(event.block, messages))
-    place = (standing.height, Round(standing.round), PROPOSE)
-    machine.out.append(Sign(PROPOSAL, *place, unsigned, record.raw))
-
-
-def take_signed_proposal(machine: Machine, unsigned: bytes, signature: bytes) -> None:
-    """Our signature is durable: show the proposal."""
-    candidate = machine.standing.candidates.get(proposed_block(unsigned))
-    if candidate is None:
-        return
-    proposal = Proposal.of(candidate.block, machine.peer, signature)
-    candidate.proposal = proposal
-    machine.out.append(Gossip(PROPOSALS, ((proposal_key(proposal), proposal.raw),)))
 
 
 def proposal_key(proposal: Proposal) -> bytes:

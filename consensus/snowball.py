@@ -13,14 +13,15 @@ from consensus.ids import BlockId
 class Snowball:
     """One instance per height and round.
 
-    Invariant: `settled` never changes once set; `streak` ≤ beta; only polls move `preference` after
-    the first poll.
+    Invariant: `settled` never changes once set; `streak` ≤ beta until settled; only polls move
+    `preference` after the first poll.
     """
 
     alpha_preference: int
     alpha_confidence: int
     beta: int
     preference: BlockId | None = None
+    yields: bool = True  # settles weakly too: not where nothing follows that is safe by itself
     counts: dict[BlockId, int] = field(default_factory=dict)
     winner: BlockId | None = None  # of the last alpha_confidence poll
     streak: int = 0
@@ -58,7 +59,8 @@ class Snowball:
     def _settle(self) -> None:
         if self.streak >= self.beta:
             self.settled = self.winner
-        elif self.leading >= 2 * self.beta:  # liveness that the certificate has anyway, protocol §6
+        elif self.yields and self.leading >= 2 * self.beta:
+            # Snowball must never cost liveness that the certificate has, protocol §6 ‡
             self.settled, self.weakly = self.leader, True
 
 

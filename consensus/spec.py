@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from consensus.certificates import CERTIFICATE_BYTES_MAX
+from consensus.certificates import CERTIFICATE_BYTES_MAX, Certificate
 from consensus.encoding import (
     HASH,
     ID,
@@ -24,14 +24,12 @@ from consensus.encoding import (
     row,
     text,
 )
-from consensus.errors import SpecError
-from consensus.ids import Account, Agent, ChainId, Hash, Id, Peer, content_id
+from consensus.errors import EncodingError, SpecError
+from consensus.ids import Account, Agent, ChainId, Hash, Height, Id, Peer, content_id
+from consensus.kinds import KINDS, SNOWBALL, Kind
 from consensus.parameters import PARAMETERS_BYTES_MAX, SLOTS_LIMIT, Parameters
 from consensus.tables import Table
 
-SNOWBALL, SOLO, PROBABILISTIC = "snowball", "solo", "probabilistic"
-CONSENSUS_KINDS = (SNOWBALL, SOLO, PROBABILISTIC)  # a closed set
-STARTABLE_KINDS = (SNOWBALL,)  # what this version runs
 SPEC_BYTES_MAX = 1024 * 1024
 AGENTS_LIMIT = 256
 BALANCES_LIMIT = 10_000
@@ -84,6 +82,15 @@ class Balance(NamedTuple):
     amount: int
 
 
+class Continues(NamedTuple):
+    """The block of another chain whose state this one starts with, and what certified it (§10)."""
+
+    chain: ChainId
+    height: Height
+    state_root: Hash
+    certificate: bytes
+
+
 class SpecDraft(NamedTuple):
     """A spec before its genesis slots: enough for the seed that owners make hash chains from."""
 
@@ -95,6 +102,7 @@ class SpecDraft(NamedTuple):
     genesis_balances: Sequence[tuple[Account, int]] = ()
     main_chain: ChainId | None = None
     consensus: str = SNOWBALL
+    continues: Continues | None = None
 
     @property
     def seed(self) -> Id:
@@ -105,7 +113,7 @@ class SpecDraft(NamedTuple):
         """Canonical bytes with these genesis slots; judged only when decoded."""
         place = (self.name, self.main_chain, self.consensus, self.parameters.encode())
         contents = (genesis_slots, self.genesis_agents, self.genesis_balances)
-        return _SPEC.encode((*place, self.genesis_time_ms, *contents, None, self.nonce))
+        return _SPEC.encode((*place, self.genesis_time_ms, *contents, self.continues, self.nonce))
 
 
 def agent_id(name: str) -> Agent:
@@ -128,7 +136,7 @@ class ChainSpec:
     genesis_slots: tuple[GenesisSlot | None, ...]
     genesis_agents: tuple[GenesisAgent, ...]
     genesis_balances: tuple[Balance, ...]
-    continues: None
+    continues: Continues | None
     nonce: bytes
     id: ChainId
     seed: Id
@@ -156,7 +164,7 @@ class ChainSpec:
             tuple([slot and GenesisSlot(*slot) for slot in slots]),
             tuple([GenesisAgent(*agent) for agent in agents]),
             tuple([Balance(*balance) for balance in balances]),
-            fields[8],
+            fields[8] and Continues(*fields[8]),
             fields[9],
             ChainId(content_id(raw)),
             seed,
@@ -164,6 +172,11 @@ class ChainSpec:
         )
         _check(spec)
         return spec
+
+    @property
+    def kind(self) -> Kind:
+        """What of the protocol applies to this chain."""
+        return KINDS[self.consensus]
 
     def agent_named(self, name: str) -> Agent | None:
         """The id of the genesis agent of that name, null when there is none."""
@@ -181,18 +194,45 @@ class ChainSpec:
 
 def _check(spec: ChainSpec) -> None:
     """Raises SpecError."""
-    if spec.consensus not in CONSENSUS_KINDS:
-        known = ", ".join(CONSENSUS_KINDS)
-        raise SpecError(f"consensus {spec.consensus!r} is unknown; the kinds are {known}")
-    if spec.consensus not in STARTABLE_KINDS:
-        raise SpecError(f"consensus {spec.consensus!r} is not supported by this version")
+    _check_kind(spec)
     if spec.continues is not None:
-        raise SpecError("a chain that continues another is not supported by this version")
+        _check_continues(spec, spec.continues)
     if not _NAME.fullmatch(spec.name):
         raise SpecError("name: lower-case letters, digits and '-', a letter first")
     _check_slots(spec)
     _check_agents(spec.genesis_agents)
     _check_balances(spec.genesis_balances)
+
+
+def _check_kind(spec: ChainSpec) -> None:
+    kind = KINDS.get(spec.consensus)
+    if kind is None:  # refused, never started
+        raise SpecError(
+            f"consensus {spec.consensus!r} is unknown; the kinds are {', '.join(KINDS)}"
+        )
+    owners = len(dict.fromkeys([slot.peer for slot in spec.genesis_slots if slot]))
+    if kind.owners_max is not None and owners > kind.owners_max:
+        raise SpecError(f"consensus {kind.name}: {owners} owners ≤ {kind.owners_max} does not hold")
+    beta = spec.parameters.beta
+    if beta < kind.beta_min:
+        raise SpecError(f"consensus {kind.name}: {kind.beta_min} ≤ beta {beta} does not hold")
+
+
+def _check_continues(spec: ChainSpec, continues: Continues) -> None:
+    """The certificate is of that chain and height, and the state brings the balances along.
+
+    Who signed it, and that its block has that state root, is for whoever holds the old chain: like
+    the slots, the state is trusted because the founders chose it (§10).
+    """
+    try:
+        certificate = Certificate.decode(continues.certificate)
+    except EncodingError as error:
+        raise SpecError(f"continues: {error}") from error
+    named = (certificate.chain, certificate.height)
+    if named != (continues.chain, continues.height) or not certificate.signatures:
+        raise SpecError("continues: the certificate is not of that chain and height")
+    if spec.genesis_balances:
+        raise SpecError("continues: the balances are those of the state, genesis_balances is empty")
 
 
 def _check_slots(spec: ChainSpec) -> None:

@@ -12,7 +12,7 @@ from consensus.certificates import Aggregate, Certificate, Vote
 from consensus.dice import Dice
 from consensus.effects import Effect
 from consensus.facts import DoubleProposal, LateAccept
-from consensus.ids import BlockId, Hash, Height, MessageId, Now, Peer, Slot
+from consensus.ids import BlockId, Checkpoint, Hash, Height, Id, MessageId, Now, Peer, Slot
 from consensus.messages import Message
 from consensus.polls import PollGroup
 from consensus.signing import SignRecord
@@ -28,6 +28,7 @@ FETCHES_MAX = 16  # asks for unknown blocks open at once, one per peer
 RECENT_HEIGHTS = 32  # certificates kept for stragglers and late accepts (protocol §4)
 AHEAD_VOTES_MAX = 4096  # votes kept for height + 1, one per signer and phase
 AHEAD_PROPOSALS_MAX = 16
+CULPRITS_MAX = 256  # inputs that faulted here; the oldest are forgotten
 POLL_PAUSE_DIVISOR = 10  # after polls without a winner: a tenth of poll_timeout
 POLL_ROUNDS_MAX = 64  # groups of polls that one event may finish when all slots are our own
 
@@ -62,9 +63,11 @@ class Candidate:
     due_ms: int | None = None
     doubled: bool = False  # another proposal for its (round, slot) was seen before the first poll
     named: bool = False  # by an answer or a confirm
+    told: bool = False  # without votes: a peer says that this height is decided, and on this block
     persisted: bool = False
     source: Peer | None = None
     bodies_asked_ms: int = -1
+    faults: int = 0  # executions that failed on this host, not by the block
 
     @property
     def round(self) -> int:
@@ -108,6 +111,7 @@ class Standing:
     value: BlockId | None = None  # what was settled on; null is nil
     building: bool = False
     built_empty: bool = False  # our last build of this round found nothing to include
+    offered: tuple[MessageId, ...] = ()  # messages that our last build chose from
     built_clock_ms: int = -1  # clock time at which that build was ordered
     confirms_ms: int | None = None  # confirms of any value of this round are a quorum since
     accepts_ms: int | None = None
@@ -120,8 +124,8 @@ class Standing:
 
     @property
     def polling(self) -> bool:
-        """Whether polls of this round have begun."""
-        return self.snowball is not None
+        """Whether polls of this round have begun from a preference."""
+        return self.snowball is not None and self.snowball.preference is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,11 @@ class Machine:
     links_epoch: int = -1
     reveal_asked: int = -1
     pool_due: bool = False
+    culprits: dict[Id, None] = field(default_factory=dict)  # inputs that faulted on this host
     ahead_votes: dict[tuple[Peer, str], Vote] = field(default_factory=dict)
     ahead_proposals: dict[Peer, Proposal] = field(default_factory=dict)
     recent: dict[int, Certificate] = field(default_factory=dict)
+    decided: dict[int, BlockId] = field(default_factory=dict)  # without votes, instead of them
     parent_accepts: dict[Peer, Vote] = field(default_factory=dict)
     pushed_ms: dict[Peer, int] = field(default_factory=dict)  # certificates pushed to stragglers
     conflicts: list[tuple[Vote, Vote]] = field(default_factory=list)
@@ -166,6 +172,7 @@ class Machine:
     verdicts: list[tuple[int, str, bytes, str]] = field(default_factory=list)
     resumed: bool = False  # own words of this height were given to the signer again
     halted: bool = False
+    checkpoint: Checkpoint | None = None
 
     def next_ask(self) -> int:
         self.asks += 1

@@ -138,7 +138,8 @@ def _end_epoch(
         for key, raw in changes.scan(leaves.CLAIMS_PREFIX, limit=spec.parameters.slots)
     }
     burned, void = _offenders(parent.epoch, changes)
-    staying = [p for p in parent.table.weights if p in alive and _renewed(changes, coming, p)]
+    owners = [p for p in parent.table.weights if p in alive or not spec.kind.votes]
+    staying = [peer for peer in owners if _renewed(changes, coming, peer)]
     grounds = Grounds(
         bids=bids,
         staying=frozenset(staying),
@@ -234,6 +235,7 @@ class _Book:
             case LateAccept():
                 self._enter_late(fact)
             case Evidence():
+                _require("evidence kind", self.spec.kind.votes)
                 self._enter_evidence(fact.first)
             case DoubleProposal():
                 self._enter_evidence(fact)
@@ -254,6 +256,7 @@ class _Book:
         return known
 
     def _enter_claim(self, claim: SlotClaim) -> None:
+        _require("claim kind", self.spec.kind.hill)
         self._check_open(claim)
         assert self.parent.salt_next is not None, "claims are open"
         try:
@@ -283,6 +286,7 @@ class _Book:
 
     def _enter_late(self, late: LateAccept) -> None:
         vote, parent = late.vote, self.parent
+        _require("late kind", self.spec.kind.votes)
         _require("late chain", vote.chain == self.spec.id)
         earliest = max(1, parent.height - LATE_HEIGHTS)
         _require("late height", earliest <= vote.height < parent.height)

@@ -21,6 +21,7 @@ class Tally:
     votes: dict[Peer, Vote] = field(default_factory=dict)
     weights: dict[BlockId | None, int] = field(default_factory=dict)
     total: int = 0
+    contradicted: dict[Peer, None] = field(default_factory=dict)  # who is evidence already
 
 
 @dataclass(slots=True)
@@ -44,7 +45,10 @@ class Votes:
         tally = self.tallies.setdefault((vote.round, vote.phase), Tally())
         held = tally.votes.get(vote.peer)
         if held is not None:
-            return (KNOWN, None) if held.block == vote.block else (CONFLICT, held)
+            if held.block == vote.block or vote.peer in tally.contradicted:
+                return KNOWN, None  # one contradiction is evidence, more are noise
+            tally.contradicted[vote.peer] = None
+            return CONFLICT, held
         tally.votes[vote.peer] = vote
         tally.weights[vote.block] = tally.weights.get(vote.block, 0) + weight
         tally.total += weight

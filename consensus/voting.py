@@ -12,6 +12,7 @@ from consensus.effects import (
     Remember,
     Sign,
 )
+from consensus.encoding import ROUND_MAX
 from consensus.events import Signed
 from consensus.ids import BlockId, Id, Now, Peer, Round
 from consensus.signatures import ACCEPT as ACCEPT_KIND
@@ -108,7 +109,9 @@ def lock_allows(machine: Machine, block: BlockId) -> bool:
     if lock is None or lock.block == block:
         return True
     valid = machine.record.valid_at(machine.standing.height)
-    return valid is not None and valid.block == block and valid.round >= lock.round
+    if valid is not None and valid.block == block and valid.round >= lock.round:
+        return True
+    return any(known == block and round_ >= lock.round for round_, known in proven(machine))
 
 
 # ---- accept -------------------------------------------------------------------------------------
@@ -123,7 +126,7 @@ def advance_valid(machine: Machine, now: Now) -> None:
             for peer in confirmers(machine, round_, block):
                 proposing.fetch_block(machine, block, peer, now)
             continue
-        if candidate.status != VALID:
+        if candidate.status != VALID and not proposing.is_vouched(machine, candidate):
             candidate.named = True
             continue
         raise_valid(machine, candidate, round_)
@@ -166,6 +169,8 @@ def raise_valid(machine: Machine, candidate: Candidate, round_: int) -> None:
     signs = round_ == standing.round and machine.weight  # then the Accept's record holds it
     if not signs or not record.allows(standing.height, standing.round, ACCEPT):
         machine.out.append(Remember(record.raw))
+    if standing.round > 0:  # others may decide by it in this round: do not wait for the resend
+        show_valid(machine)
 
 
 def accept_confirmed(machine: Machine, candidate: Candidate) -> None:
@@ -189,6 +194,8 @@ def advance_accept_nil(machine: Machine, now: Now) -> None:
     timeout = machine.spec.parameters.vote_timeout_ms(standing.round)
     late = standing.confirms_ms is not None and now.monotonic_ms >= standing.confirms_ms + timeout
     if (found and block is None) or late:
+        if machine.record.allows(standing.height, standing.round, CONFIRM):
+            sign_vote(machine, CONFIRM_KIND, standing.round, None)
         sign_vote(machine, ACCEPT_KIND, standing.round, None)
 
 
@@ -218,6 +225,8 @@ def advance_round(machine: Machine, now: Now) -> bool:
     found, block = standing.votes.quorum(standing.round, ACCEPT_KIND)
     timeout = machine.spec.parameters.vote_timeout_ms(standing.round)
     late = standing.accepts_ms is not None and now.monotonic_ms >= standing.accepts_ms + timeout
+    if standing.round >= ROUND_MAX:
+        return False  # the last round has no end: no word of a later one has a form
     if (found and block is None) or late:
         enter_round(machine, standing.round + 1, now)
         return True
@@ -271,7 +280,12 @@ def advance_resend(machine: Machine, now: Now) -> None:
     if items:
         machine.out.append(Gossip(VOTES, tuple(items)))
     resend_proposals(machine)
-    valid = machine.record.valid_at(standing.height)
+    show_valid(machine)
+
+
+def show_valid(machine: Machine) -> None:
+    """The valid value's proof, as one aggregate fact."""
+    valid = machine.record.valid_at(machine.standing.height)
     if valid is not None:
         key: bytes = Id(valid.block) + valid.round.to_bytes(4, "big")
         machine.out.append(Gossip(FACTS, ((key, valid.aggregate),)))

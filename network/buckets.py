@@ -1,4 +1,4 @@
-"""Token buckets: how often something may happen. Pure; the caller gives the time."""
+"""Token buckets: how often something may happen, or how much of it. Pure; the caller gives time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,26 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """True, and one token less, if there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
-        self._at = now
+        self._fill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
 
+    def spend(self, amount: float, now: float) -> None:
+        """Take what something has cost, known only afterwards: into debt if need be."""
+        self._fill(now)
+        self._tokens -= amount
+
+    def debt_s(self, now: float) -> float:
+        """Seconds until nothing is owed; 0 when something may be spent."""
+        self._fill(now)
+        return max(0.0, -self._tokens / self._per_s)
+
     def full(self, now: float) -> bool:
         """Nothing was taken lately: the bucket may be forgotten."""
         return self._tokens + (now - self._at) * self._per_s >= self._burst
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
+        self._at = now

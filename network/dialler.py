@@ -88,7 +88,7 @@ class Dialler:
         try:
             await self._dial(address)
             book.delay(address.peer, 0.0)
-        except (TransportError, OSError):
+        except (TransportError, OSError, UnicodeError):  # the last: no name of a host
             book.failed(address.peer, self._loop.time(), self._draw)
         finally:
             del self._tasks[address.peer]

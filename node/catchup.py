@@ -25,9 +25,13 @@ class CatchUp:
     """Which heights are missing here and who has them.
 
     Invariant: a height is asked for at one peer at a time, and kept until the engine took it.
+    `certified`: blocks come with certificates. Where a chain makes none, they are what peers say,
+    and the engine's own polls judge them (§3: probabilistic).
     """
 
+    certified: bool = True
     tips: dict[Peer, int] = field(default_factory=dict)
+    told: dict[Peer, int] = field(default_factory=dict)  # as tips, whatever was refused since
     asks: dict[int, tuple[Peer, int]] = field(default_factory=dict)
     kept: dict[int, Fetched] = field(default_factory=dict)
     paused: dict[Peer, int] = field(default_factory=dict)  # monotonic ms until
@@ -37,11 +41,15 @@ class CatchUp:
     stirred: dict[Peer, tuple[int, int]] = field(default_factory=dict)  # height, when to ask
     hinted_ms: int | None = None  # since when somebody works above the height we decide
     hint: int = 0
+    hints: int = 0  # grows with each hint that was news
+    turns: dict[Peer, int] = field(default_factory=dict)  # when each peer was asked last
+    turn: int = 0
 
     def record_tip(self, peer: Peer, height: int) -> None:
         """A peer says, or shows, that `height` is certified."""
         if peer in self.tips or len(self.tips) < TIPS_MAX:
             self.tips[peer] = max(height, self.tips.get(peer, 0))
+            self.told[peer] = max(height, self.told.get(peer, 0))
 
     def record_tip_answer(self, peer: Peer, height: int) -> None:
         """The answer to an ask for a tip."""
@@ -56,10 +64,13 @@ class CatchUp:
         It may be decided there while its votes do not reach us, and then nobody speaks any more.
         """
         if height >= deciding and peer in self.failures:
+            if peer not in self.stirred:
+                self.hints += 1
             before = self.stirred.get(peer, (height, now.monotonic_ms + STIR_MS))
             self.stirred[peer] = (max(height, before[0]), before[1])
         if height <= deciding:
             return
+        self.hints += 1
         self.record_tip(peer, height - 1)
         if self.hinted_ms is None:
             self.hinted_ms = now.monotonic_ms
@@ -67,7 +78,15 @@ class CatchUp:
 
     def forget(self, peer: Peer) -> None:
         """The link is down."""
-        for table in (self.tips, self.paused, self.failures, self.tips_due, self.stirred):
+        for table in (
+            self.tips,
+            self.told,
+            self.paused,
+            self.failures,
+            self.tips_due,
+            self.stirred,
+            self.turns,
+        ):
             table.pop(peer, None)
 
     def record_answer(self, event: Fetched, now: Now) -> bool:
@@ -76,10 +95,11 @@ class CatchUp:
         if place is None:
             return False
         block, certificate = event.block, event.certificate
-        if block is None or certificate is None:
+        if block is None or (certificate is None and self.certified):
             return True
         peer, height = place
-        if block.height == certificate.height == height and certificate.block == block.id:
+        place_of = None if certificate is None else (certificate.height, certificate.block)
+        if block.height == height and place_of in (None, (height, block.id)):
             self.kept[height] = event
         else:
             self.record_refused(peer, height, now)
@@ -183,11 +203,16 @@ class CatchUp:
             and load.get(peer, 0) < PER_PEER
             and self.paused.get(peer, 0) <= now.monotonic_ms
         ]
-        return min(able, key=lambda peer: (load.get(peer, 0), peer), default=None)
+        # Least asked lately: an order that a key could be ground for would have one peer serve all.
+        return min(
+            able, key=lambda peer: (load.get(peer, 0), self.turns.get(peer, 0)), default=None
+        )
 
     def open(self, ask: int, peer: Peer, height: int, now: Now) -> Ask:
         """The ask for a certified block by height."""
         self.asks[ask] = (peer, height)
+        self.turn += 1
+        self.turns[peer] = self.turn
         data = encode(["block", 1, height, None])
         return Ask(ask, peer, BLOCK, data, now.monotonic_ms + ASK_TIMEOUT_MS)
 

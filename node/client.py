@@ -109,6 +109,10 @@ class AsyncClient:
         """{"account", "balance", "height"}."""
         return await self._http.get(f"/v1/accounts/{part(account)}")
 
+    async def chain(self) -> Json:
+        """Its id, spec and newest block."""
+        return await self._http.get("/v1/chain")
+
     async def slots(self) -> Json:
         return await self._http.get("/v1/slots")
 
@@ -298,6 +302,9 @@ class Client:
 
     def account(self, account: str) -> Json:
         return self._run(self._client.account(account))
+
+    def chain(self) -> Json:
+        return self._run(self._client.chain())
 
     def slots(self) -> Json:
         return self._run(self._client.slots())

@@ -156,7 +156,10 @@ def from_bytes(raw: bytes) -> Any:
         plain = libipld.decode_dag_cbor(raw)
     except (ValueError, RecursionError) as error:
         raise EncodingError("journal: not DAG-CBOR") from error
-    return _value(plain)
+    try:
+        return _value(plain)
+    except (TypeError, ValueError, LookupError) as error:  # of other shapes than were written
+        raise EncodingError("journal: an unknown form") from error
 
 
 def _value(plain: Value) -> Any:

@@ -77,6 +77,27 @@ _TABLE = (
         "A configuration file is missing, unreadable, or not valid TOML.",
     ),
     Code(
+        "file",
+        Exit.CONFIG,
+        "check the path, and who may use it",
+        "A file that was named is missing, or may not be read or written by this user.",
+    ),
+    Code(
+        "folder_taken",
+        Exit.CONFIG,
+        "choose another folder, or one that is empty",
+        (
+            "The folder of a new node holds something already, perhaps another node. Nothing in it "
+            "was changed."
+        ),
+    ),
+    Code(
+        "join",
+        Exit.CONFIG,
+        "ask for the file that `apocryph chain show --out FILE` writes, unchanged",
+        "The file that tells how to join a chain is damaged, or contradicts itself.",
+    ),
+    Code(
         "spec",
         Exit.CONFIG,
         "use the spec.cbor that the founders of the chain gave out, unchanged",
@@ -132,6 +153,30 @@ _TABLE = (
         ),
     ),
     Code(
+        "key_kind",
+        Exit.CONFIG,
+        "`apocryph key list` shows kinds; `apocryph key new NAME --peer` makes a node's key",
+        (
+            "A key of the other kind is wanted: keys of kind peer own slots and sign for a node, "
+            "keys of kind account hold tokens and sign messages. One key is never both."
+        ),
+    ),
+    Code(
+        "password_file",
+        Exit.CONFIG,
+        "name a file of mode 0600 whose first line is the password",
+        "The file with the password is missing, cannot be read, or holds none.",
+    ),
+    Code(
+        "open_files",
+        Exit.CONFIG,
+        "raise the limit of open files: `ulimit -n 4096`, or LimitNOFILE= in the service unit",
+        (
+            "The system lets this process open fewer files than a node with all its connections "
+            "needs. It does not start, because it would fail later, in the middle of its work."
+        ),
+    ),
+    Code(
         "key_in_use",
         Exit.BUSY,
         "stop the process that the error names, or run this one with another key",
@@ -154,7 +199,7 @@ _TABLE = (
     Code(
         "port_busy",
         Exit.BUSY,
-        "choose another port with --port, or stop the owner that the error names",
+        "stop the owner that the error names, or choose another port where the error says",
         "The port is used by another process.",
         retryable=True,
     ),
@@ -163,6 +208,16 @@ _TABLE = (
         Exit.BUSY,
         "`apocryph testnet status` shows it; `apocryph testnet down` stops it",
         "It is already running.",
+        retryable=True,
+    ),
+    Code(
+        "stopped",
+        Exit.NEGATIVE,
+        "start it again; nothing was lost",
+        (
+            "Somebody stopped it before it was ready: `apocryph testnet down`, or a signal. "
+            "Everything that ran for it has ended."
+        ),
         retryable=True,
     ),
     Code(
@@ -240,6 +295,19 @@ _TABLE = (
         "The sign record belongs to another key or another chain.",
     ),
     Code(
+        "sign_old",
+        Exit.SAFETY,
+        (
+            "put the newest sign.db of this key back; where there is none, keep the folder, let "
+            "its slots lapse and join with a new key"
+        ),
+        (
+            "A block holds a signature of this key that is newer than its sign record: the record"
+            " comes from a backup, or the key runs elsewhere. Signing on could contradict what "
+            "was signed since and lose the slots. The node stopped before it signed anything."
+        ),
+    ),
+    Code(
         "sign_refused",
         Exit.SAFETY,
         "if this goes on, look for a second instance that uses the same key",
@@ -273,6 +341,48 @@ _TABLE = (
         ),
     ),
     Code(
+        "forked",
+        Exit.SAFETY,
+        (
+            "keep the folder; compare both blocks with people you trust; when it is known which "
+            "one holds, start with node.checkpoint = HEIGHT:ID of it"
+        ),
+        (
+            "Two blocks of one height are certified, or the certified one is not the checkpoint's."
+            " More than a third of the slots, or of their old keys, signed both. The node stopped "
+            "and chose neither; fork.json in its folder shows both."
+        ),
+    ),
+    Code(
+        "trust",
+        Exit.SAFETY,
+        "pass --checkpoint HEIGHT:ID (node.checkpoint) of a recent block from a source you trust",
+        (
+            "Genesis, or the newest block that is trusted, is older than the chain's trust_ms. "
+            "Keys of old tables may have been sold or stolen and can rewrite what followed at no "
+            "cost, so a younger block has to be vouched for by somebody you trust."
+        ),
+    ),
+    Code(
+        "checkpoint",
+        Exit.SAFETY,
+        "compare the checkpoint with several sources; give one that the proof or folder passes",
+        (
+            "What was shown does not pass through the block that you vouched for: another block "
+            "stands at its height, or none."
+        ),
+    ),
+    Code(
+        "not_provable",
+        Exit.NEGATIVE,
+        "ask several of its owners, or run a node of that chain that polls for itself",
+        (
+            "The chain decides by polls alone (consensus `probabilistic`) and makes no "
+            "certificates. Who did not poll cannot verify what it decided: no proofs, no light "
+            "client, no import into other chains."
+        ),
+    ),
+    Code(
         "unreachable",
         Exit.UNREACHABLE,
         "`apocryph testnet status`, or pass the node's address with --api URL",
@@ -280,9 +390,24 @@ _TABLE = (
         retryable=True,
     ),
     Code(
+        "denied",
+        Exit.CONFIG,
+        "set APOCRYPH_TOKEN to the node's token; for `fabric` pass --token",
+        "The node wants a token that was not given, or the one that was given lacks the right.",
+    ),
+    Code(
+        "wrong_chain",
+        Exit.SAFETY,
+        "`apocryph testnet ls` shows what runs; choose with --net, or start the one that is meant",
+        (
+            "The node that answers at the testnet's address belongs to another chain: its port "
+            "is used by another testnet now. Nothing was asked of it and nothing was sent."
+        ),
+    ),
+    Code(
         "timeout",
         Exit.TIMEOUT,
-        "ask again with `apocryph tx ID`; sending the same signed message again is safe",
+        "look what became of it, then try again; the same signed message may be sent twice",
         "The time was up before an answer came. The outcome is unknown: it may still happen.",
         retryable=True,
     ),
@@ -304,7 +429,7 @@ _TABLE = (
     Code(
         "message_invalid",
         Exit.USAGE,
-        "`apocryph query` and the agent's schema show what it takes",
+        "`apocryph query` lists the agents, `apocryph query AGENT` what one takes",
         (
             "The message cannot be built: unknown type, wrong field, wrong form of a value, or "
             "too large."

@@ -6,7 +6,6 @@ folder. Knows no chain and starts nothing.
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,6 +27,7 @@ from node.settings import (
     NodeSection,
     Parse,
 )
+from node.toml import parse_toml
 
 FILE_NAME: Final = "node.toml"
 FILE_BYTES_MAX: Final = 1024 * 1024
@@ -189,8 +189,8 @@ def _read_file(path: Path, *, required: bool) -> dict[str, object]:
     if len(raw) > FILE_BYTES_MAX:
         raise ConfigFileError(f"{path} has more than {FILE_BYTES_MAX} bytes")
     try:
-        document = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = parse_toml(raw.decode())
+    except ValueError as error:
         raise ConfigFileError(f"{path}: {error}") from error
     found: dict[str, object] = {}
     for section, table in document.items():

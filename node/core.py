@@ -47,7 +47,7 @@ from consensus.events import (
     Woke,
 )
 from consensus.facts import Evidence, Fact, LateAccept, Renew, SlotClaim
-from consensus.ids import BlockId, Height, MessageId, Now, Peer
+from consensus.ids import BlockId, Checkpoint, Height, MessageId, Now, Peer
 from consensus.messages import Message
 from consensus.signing import SignRecord
 from consensus.spec import ChainSpec
@@ -68,6 +68,7 @@ class Restored:
     record: SignRecord | None
     saved: tuple[Block, ...] = ()  # durable candidates of the next height
     bodies: tuple[Message, ...] = ()  # and their messages
+    checkpoint: Checkpoint | None = None  # the only block that may be decided at its height
 
 
 class NodeCore:
@@ -79,7 +80,7 @@ class NodeCore:
         self.spec = spec
         self.messages = MessagePool(spec)
         self.facts_pool = FactPool()
-        self.catchup = CatchUp()
+        self.catchup = CatchUp(certified=spec.kind.votes)
         self.committing: Block | None = None
         self.wake_ms: int | None = None
         self.messages.hold(restored.bodies)
@@ -92,6 +93,7 @@ class NodeCore:
             pool=self,
             now=now,
             saved=restored.saved,
+            checkpoint=restored.checkpoint,
         )
 
     # ---- the head of a journal segment ----------------------------------------------------------
@@ -130,7 +132,7 @@ class NodeCore:
         return self.messages.lookup(ids)
 
     def choose(self, height: int) -> tuple[Message, ...]:
-        return self.messages.choose()
+        return self.messages.choose(height)
 
     def facts(self, height: int) -> tuple[bytes, ...]:
         return tuple([fact.raw for fact in self.facts_pool.all()])
@@ -140,8 +142,11 @@ class NodeCore:
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take in one event; the effects to perform, in order."""
         out: list[Effect] = []
+        hints = self.catchup.hints
         self._before(event, now, out)
         out += self.engine.handle(event, now)
+        if self.engine.still and self.catchup.hints == hints:
+            return out  # nothing moved, so all times stay what they were
         self._after(event, now, out)
         self._wake(now, out)
         return out
@@ -225,7 +230,7 @@ class NodeCore:
     def _take_messages(self, event: MessagesReceived, out: list[Effect]) -> None:
         added, wrong = [], False
         for message in event.messages:
-            result = self.messages.add(message, self.height)
+            result = self.messages.add(message, self.height, own=event.source is None)
             if result == ADDED:
                 added.append(message)
             elif result != KNOWN:
@@ -285,7 +290,7 @@ class NodeCore:
 
     def _judge_aggregate(self, fact: Aggregate) -> str:
         """Passed on only with a quorum of the table that decides now."""
-        if fact.chain != self.spec.id:
+        if fact.chain != self.spec.id or not self.spec.kind.votes:
             return REJECT
         if fact.height != self.height:
             return IGNORE
@@ -349,7 +354,7 @@ class NodeCore:
         if block is None:
             return
         self.committing = None
-        self.messages.remove(block.body.messages)
+        self.messages.include(block.body.messages)
         self.messages.enter(block.height + 1)
         self.facts_pool.remove(block.body.facts)
         self.facts_pool.enter(self.spec.parameters.epoch(block.height + 1))
@@ -358,8 +363,15 @@ class NodeCore:
     def _patience_ms(self) -> int:
         return PATIENCE_POLLS * self.spec.parameters.poll_timeout_ms
 
-    def _holds(self, block: BlockId) -> bool:
-        return block in self.engine.machine.standing.candidates
+    def _took(self, block: BlockId) -> bool:
+        """Whether what was handed over moved us: the block, and the certificate where one counts.
+
+        The block alone is nothing: a liar may send it with a certificate that weighs too little.
+        """
+        standing = self.engine.machine.standing
+        if self.spec.kind.votes:
+            return standing.certificate is not None and standing.certificate.block == block
+        return block in standing.candidates
 
     def _catch_up(self, event: Event, now: Now, out: list[Effect]) -> None:
         """Ask for what is missing; feed the engine the next certified block."""
@@ -370,8 +382,7 @@ class NodeCore:
             self._hand_over(ready, now, out)
         patience = self._patience_ms()
         best = self.catchup.behind(self.height, patience, now)
-        certificate = self.engine.machine.standing.certificate
-        here = certificate is not None and self._holds(certificate.block)
+        here = self.engine.holds_decided
         for peer, height in self.catchup.wanted(self.height + here, best, now):
             ask = self.engine.machine.next_ask()
             out.append(self.catchup.open(ask, peer, height, now))
@@ -386,7 +397,7 @@ class NodeCore:
         for effect in out:
             if type(effect) is Commit:
                 self.committing = effect.block
-        if self._holds(ready.block.id):
+        if self._took(ready.block.id):
             self.catchup.record_used(ready.peer)
         else:
             self.catchup.record_refused(ready.peer, ready.block.height, now)
@@ -398,4 +409,5 @@ _CAUSES = {
     "ExpiresTooLate": "its last height is further away than the chain allows",
     "PoolFull": "the pool of this node is full",
     "SenderFull": "too many messages of this sender wait",
+    "AfterUnknown": "too many messages of this sender wait for messages that are not known here",
 }

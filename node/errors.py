@@ -57,6 +57,28 @@ class ConfigFileError(ConfigError):
     code = "config_file"
 
 
+class OpenFilesTooFew(ConfigError):
+    """The system lets this process open too few files."""
+
+    code = "open_files"
+
+
+class FileUnusable(NodeError):
+    """A file that the user named."""
+
+    code = "file"
+
+
+class FolderTaken(ConfigError):
+    """A new node's folder that is not empty."""
+
+    code = "folder_taken"
+
+
+class JoinUnusable(ConfigError):
+    code = "join"
+
+
 class SpecUnusable(ConfigError):
     code = "spec"
 
@@ -87,6 +109,16 @@ class KeyTestnetOnly(KeyFileError):
     code = "key_testnet_only"
 
 
+class KeyKind(KeyFileError):
+    """A peer's key where an account's is wanted, or the other way round."""
+
+    code = "key_kind"
+
+
+class PasswordFileError(KeyFileError):
+    code = "password_file"
+
+
 class Busy(NodeError):
     """Somebody else holds it; `owner_pid` is 0 where the owner is not known."""
 
@@ -107,6 +139,12 @@ class PortBusy(Busy):
 
 class AlreadyRunning(Busy):
     code = "running"
+
+
+class Stopped(NodeError):
+    """Somebody asked for its end before it was ready."""
+
+    code = "stopped"
 
 
 class StoreError(NodeError):
@@ -153,6 +191,12 @@ class SignRecordOther(SignError):
     code = "sign_other"
 
 
+class SignRecordOld(SignError):
+    """The chain shows own signatures that the record does not know."""
+
+    code = "sign_old"
+
+
 class TwinFound(SignError):
     code = "twin"
 
@@ -165,8 +209,38 @@ class Halted(NodeError):
     code = "halted"
 
 
+class ChainForked(NodeError):
+    """Two certified blocks at one height, or one that the checkpoint contradicts."""
+
+    code = "forked"
+
+
+class TrustTooOld(NodeError):
+    code = "trust"
+
+
+class CheckpointRefused(NodeError):
+    code = "checkpoint"
+
+
+class NotProvable(NodeError):
+    code = "not_provable"
+
+
 class Unreachable(NodeError):
     code = "unreachable"
+
+
+class Denied(NodeError):
+    """A token that is missing, or that lacks the right."""
+
+    code = "denied"
+
+
+class WrongChain(NodeError):
+    """Another chain answers at a testnet's address."""
+
+    code = "wrong_chain"
 
 
 class TimedOut(NodeError):

@@ -6,6 +6,7 @@ lock) belongs to those who write it.
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Final
 from consensus.errors import ConsensusError
 from consensus.spec import SPEC_BYTES_MAX, ChainSpec
 from node.config import FILE_NAME, render
-from node.errors import KeyExists, SpecUnusable
+from node.errors import FolderTaken, KeyExists, SpecUnusable
 from node.keystore import PEER, entry_of, public_of, write_plain
 from node.settings import Address, KnownPeer
 
@@ -37,6 +38,35 @@ def write_file(path: Path, raw: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def check_new(folder: Path) -> None:
+    """Raises FolderTaken where there is something already."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.is_symlink() or folder.exists():
+        what = "is not empty" if folder.is_dir() else "is no folder"
+        found = "; a node lives there" if (folder / FILE_NAME).exists() else ""
+        raise FolderTaken(f"{folder} {what}{found}")
+
+
+def create_node(folder: Path, *, spec: bytes, key: str, settings: Mapping[str, object]) -> None:
+    """The folder of a new node, there as a whole or not at all.
+
+    Raises FolderTaken, ConfigError for a setting that would not be read back, OSError.
+    """
+    check_new(folder)
+    text = render(settings)
+    place = folder.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+    try:
+        write_file(made / SPEC_FILE, spec)
+        write_file(made / KEY_FILE, key.encode())
+        write_file(made / FILE_NAME, text.encode())
+        made.rename(place)  # onto nothing, or onto an empty folder
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def write_testnet_node(
@@ -105,7 +135,7 @@ def read_endpoints(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(raw) if len(raw) <= ENDPOINTS_BYTES_MAX else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

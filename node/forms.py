@@ -149,7 +149,7 @@ def _from_json(read: Callable[[Any], Value]) -> Callable[[str], Value]:
     def parse(text: str) -> Value:
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Misfit("expected JSON") from error
         return read(found)
 
@@ -168,7 +168,10 @@ def _parse_int(text: str) -> Value:
     digits = text.removeprefix("-").replace("_", "")
     if not digits.isascii() or not digits.isdigit() or len(digits) > INT_DIGITS_MAX:
         raise Misfit("expected a whole number")
-    return _encoded(int(text))
+    try:
+        return _encoded(int(text))
+    except ValueError as error:  # `_` only stands between digits
+        raise Misfit("expected a whole number") from error
 
 
 def _encoded(number: int) -> Value:

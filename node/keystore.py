@@ -9,8 +9,10 @@ import hmac
 import json
 import os
 import re
+import stat
 import tempfile
 import unicodedata
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from platformdirs import user_runtime_path
+from platformdirs import user_runtime_path, user_state_path
 
 from consensus.ids import KEY_BYTES, account_text, hash_text, peer_text
 from node.errors import (
@@ -115,6 +117,19 @@ def seal(
     }
 
 
+def sealed_text(
+    secret: bytes, password: str, *, name: str, kind: str, scrypt_n: int = SCRYPT_N
+) -> str:
+    """The text of a keystore's file. Raises KeyPasswordWrong for a password that is too short."""
+    if len(password) < PASSWORD_CHARACTERS_MIN:
+        raise KeyPasswordWrong(
+            f"a password of less than {PASSWORD_CHARACTERS_MIN} characters",
+            hint="choose a longer one",
+        )
+    sealed = seal(secret, password, name=name, kind=kind, scrypt_n=scrypt_n)
+    return json.dumps(sealed, indent=2) + "\n"
+
+
 def unseal(document: dict[str, Any], password: str) -> bytes:
     """The secret of a keystore. Raises KeyPasswordWrong, KeyFileError."""
     try:
@@ -207,8 +222,12 @@ def write_new(path: Path, text: str) -> None:
 def read_document(path: Path) -> dict[str, Any]:
     """The JSON object of a key file. Raises KeyMissing, KeyReadable, KeyFileError."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
+        # Without waiting for whoever may write to it, should it be a pipe.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyFileError(f"{path} is not a plain file")
             if status.st_mode & 0o077:
                 raise KeyReadable(
                     f"{path} has mode {status.st_mode & 0o777:04o}: others can read it",
@@ -221,7 +240,7 @@ def read_document(path: Path) -> dict[str, Any]:
         raise KeyFileError(f"{path}: {error.strerror}") from error
     try:
         document = json.loads(raw) if len(raw) <= FILE_BYTES_MAX else None
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise KeyFileError(f"{path} is not a key file")
@@ -295,13 +314,8 @@ class Keystore:
         """Encrypt a secret under a new name. Raises KeyExists, KeyPasswordWrong for a short one."""
         path = self.path(name)
         self.check_free(name)
-        if len(password) < PASSWORD_CHARACTERS_MIN:
-            raise KeyPasswordWrong(
-                f"a password of less than {PASSWORD_CHARACTERS_MIN} characters",
-                hint="choose a longer one",
-            )
-        sealed = seal(secret, password, name=name, kind=kind, scrypt_n=self._scrypt_n)
-        write_new(path, json.dumps(sealed, indent=2) + "\n")
+        text = sealed_text(secret, password, name=name, kind=kind, scrypt_n=self._scrypt_n)
+        write_new(path, text)
         return KeyEntry(name, public_of(secret), kind, False, path)
 
     def new(self, name: str, password: str, *, kind: str = ACCOUNT) -> KeyEntry:
@@ -321,15 +335,40 @@ class Keystore:
             raise KeyMissing(f"there is no key {name!r}")
         return load(path, password, allow_testnet=False)
 
-    def export(self, name: str) -> str:
-        """The encrypted keystore as text, to be kept or imported elsewhere."""
+    def entry(self, name: str) -> KeyEntry:
+        """What is known of a key without its password. Raises KeyMissing, KeyFileError."""
         path = self.path(name)
         if not path.exists():
             raise KeyMissing(f"there is no key {name!r}")
+        return entry_of(path)
+
+    def export(self, name: str) -> str:
+        """The encrypted keystore as text, to be kept or imported elsewhere."""
+        path = self.entry(name).path
         return json.dumps(read_document(path), indent=2) + "\n"
 
 
 def lock_key(public: bytes, folder: Path | None = None) -> FileLock:
     """Holds the key on this machine. Raises KeyInUse, naming the process that runs with it."""
-    place = folder or user_runtime_path("apocryph") / "keys"
+    place = folder or _lock_folder()
     return FileLock(place / f"{hash_text(public)}.lock", "this key", busy=KeyInUse)
+
+
+def _lock_folder() -> Path:
+    """Of this user alone: who else can write there could take a lock away, or lay a link there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a system without a runtime folder: /tmp will do
+        try:
+            place = user_runtime_path("apocryph")
+            (place / "keys").mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:  # a link or a file of another user is in the way
+            return user_state_path("apocryph") / "keys"
+    if _is_private(place) and _is_private(place / "keys"):
+        return place / "keys"
+    return user_state_path("apocryph") / "keys"
+
+
+def _is_private(folder: Path) -> bool:
+    found = folder.lstat()
+    mine = found.st_uid == os.getuid()
+    return stat.S_ISDIR(found.st_mode) and mine and not found.st_mode & 0o022

@@ -4,20 +4,23 @@ The lock is the kernel's (flock), so it is gone when its process is gone, howeve
 text in the file only tells others whom to blame. Knows nothing of what it guards.
 """
 
+import errno
 import fcntl
 import os
+import stat
 import weakref
 from pathlib import Path
 from types import TracebackType
 
-from node.errors import Busy
+from node.errors import Busy, FileUnusable
 
 _ATTEMPTS_MAX = 16  # the file may vanish between open and lock while its owner lets go
 _OWNER_BYTES_MAX = 32
 
 
 class FileLock:
-    """Holds `path` from construction to `release`. Raises `busy` (a Busy) with the owner's pid."""
+    """Holds `path` from construction to `release`. Raises `busy` (a Busy) with the owner's
+    pid, FileUnusable for what is no plain file."""
 
     def __init__(self, path: Path, what: str, *, busy: type[Busy] = Busy) -> None:
         self.path = path
@@ -62,7 +65,7 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 def _acquire(path: Path, what: str, busy: type[Busy]) -> int:
     for _ in range(_ATTEMPTS_MAX):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = _opened(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -79,6 +82,20 @@ def _acquire(path: Path, what: str, busy: type[Busy]) -> int:
             return fd
         os.close(fd)
     raise busy(f"{what} is being taken and released by others")
+
+
+def _opened(path: Path) -> int:
+    """Never through a link, nor anything but a plain file: its text is about to be replaced."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise FileUnusable(f"the lock {path} is not a plain file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileUnusable(f"the lock {path} is not a plain file")
+    return fd
 
 
 def _is_current(fd: int, path: Path) -> bool:

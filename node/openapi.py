@@ -218,6 +218,19 @@ _PATHS: Final[Json] = {
         _query("agent", _TEXT, "only this agent's events, and receipts that have some"),
         kind="text/event-stream",
     ),
+    "/v1/chain": _get(
+        "The chain's spec and its newest block, for who joins it",
+        _object(
+            chain=_ID,
+            name=_TEXT,
+            consensus=_TEXT,
+            genesis_time_ms=_INT,
+            slots=_INT,
+            epoch_blocks=_INT,
+            checkpoint=_TEXT,
+            spec=_BYTES,
+        ),
+    ),
     "/v1/slots": _get("Owners of slots in the table in force", _ANY),
     "/v1/peers": _get("Links of this node", _object(peers=_list(_ANY))),
     "/livez": _get("Whether the process answers", _TEXT, kind="text/plain"),
@@ -239,7 +252,7 @@ def document(version: str) -> Json:
         "info": {
             "title": "Apocryph node",
             "version": version,
-            "description": "Loopback without a token; from elsewhere a bearer token is needed.",
+            "description": "A bearer token is needed where the node has one; else loopback.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _PATHS,

@@ -18,6 +18,9 @@ from consensus.transition import EVIDENCE_EPOCHS
 POOL_BYTES_MAX = 64 * 1024 * 1024
 POOL_MESSAGES_MAX = 100_000
 POOL_SENDER_MAX = 1_024
+OFFERED_BYTES_MAX = 2 * 1024 * 1024  # of bodies in one proposal of ours: peers fetch what they miss
+ORPHANS_SENDER_MAX = 64  # messages of a sender that wait for one that is not known here
+ORPHANS_OFFERED_MAX = 64  # of all senders, in one proposal of ours
 REMEMBERED_MAX = 65_536  # ids of a generation: included or refused lately, not taken again
 CLAIMS_MAX = 4_096
 FACTS_OTHER_MAX = 1_024  # renewals, evidence and late accepts, each
@@ -27,13 +30,38 @@ _Kept = TypeVar("_Kept")
 ADDED, KNOWN = "added", "known"
 WRONG_CHAIN, EXPIRED, FULL, SENDER_FULL = "WrongChain", "Expired", "PoolFull", "SenderFull"
 EXPIRES_LATE = "ExpiresTooLate"
+ORPHANS_FULL = "AfterUnknown"
+
+
+@dataclass(slots=True)
+class Generations:
+    """Ids seen lately: two generations, the older dropped when the newer is full."""
+
+    new: dict[MessageId, None] = field(default_factory=dict)
+    old: dict[MessageId, None] = field(default_factory=dict)
+
+    def __contains__(self, message: MessageId) -> bool:
+        return message in self.new or message in self.old
+
+    def __len__(self) -> int:
+        return len(self.new) + len(self.old)
+
+    def add(self, message: MessageId) -> None:
+        self.new[message] = None
+        if len(self.new) > REMEMBERED_MAX:
+            self.old, self.new = self.new, {}
+
+    def discard(self, message: MessageId) -> None:
+        self.new.pop(message, None)
+        self.old.pop(message, None)
 
 
 @dataclass(slots=True)
 class MessagePool:
     """Verified messages by id, in order of arrival.
 
-    Invariant: `size` is the sum of their bytes; `senders` counts them per sender.
+    Invariant: `size` is the sum of their bytes; `senders` counts them per sender, `orphans` those
+    of a sender whose `after` was neither pooled nor included when they came.
     """
 
     spec: ChainSpec
@@ -41,12 +69,19 @@ class MessagePool:
     bodies: dict[MessageId, Message] = field(default_factory=dict)  # of candidates, beyond the pool
     size: int = 0
     senders: dict[Account, int] = field(default_factory=dict)
-    remembered: dict[MessageId, None] = field(default_factory=dict)
-    remembered_before: dict[MessageId, None] = field(default_factory=dict)
+    orphans: dict[MessageId, None] = field(default_factory=dict)
+    orphans_of: dict[Account, int] = field(default_factory=dict)
+    included: Generations = field(default_factory=Generations)
+    refused: Generations = field(default_factory=Generations)
 
-    def add(self, message: Message, height: int) -> str:
-        """added | known | the code of the refusal. `height`: the one being decided."""
-        if message.id in self.messages or self.knows(message.id):
+    def add(self, message: Message, height: int, *, own: bool = False) -> str:
+        """added | known | the code of the refusal. `height`: the one being decided.
+
+        `own`: of this node's users, who may hand in again what was refused before.
+        """
+        if message.id in self.messages or message.id in self.included:
+            return KNOWN
+        if not own and message.id in self.refused:
             return KNOWN
         if message.chain != self.spec.id or message.to.chain != self.spec.id:
             return WRONG_CHAIN
@@ -57,17 +92,23 @@ class MessagePool:
         size = len(message.raw)
         if len(self.messages) >= POOL_MESSAGES_MAX or self.size + size > POOL_BYTES_MAX:
             return FULL
-        count = self.senders.get(message.sender, 0)
-        if count >= POOL_SENDER_MAX:
+        if self.senders.get(message.sender, 0) >= POOL_SENDER_MAX:
             return SENDER_FULL
+        after = message.after
+        if after is not None and after not in self.messages and after not in self.included:
+            if self.orphans_of.get(message.sender, 0) >= ORPHANS_SENDER_MAX:
+                return ORPHANS_FULL
+            self.orphans[message.id] = None
+            _count(self.orphans_of, message.sender, 1)
+        self.refused.discard(message.id)
         self.messages[message.id] = message
-        self.senders[message.sender] = count + 1
+        _count(self.senders, message.sender, 1)
         self.size += size
         return ADDED
 
     def knows(self, message: MessageId) -> bool:
         """Whether it was included or refused lately."""
-        return message in self.remembered or message in self.remembered_before
+        return message in self.included or message in self.refused
 
     def lookup(self, ids: Sequence[MessageId]) -> tuple[tuple[Message, ...], tuple[MessageId, ...]]:
         """(found in the order asked, missing)."""
@@ -86,36 +127,59 @@ class MessagePool:
             if message.id not in self.messages:
                 self.bodies[message.id] = message
 
-    def choose(self) -> tuple[Message, ...]:
-        """What a proposal is offered: the oldest, as many as a block may hold."""
+    def choose(self, height: int) -> tuple[Message, ...]:
+        """What a proposal is offered: the oldest that a block may hold and peers can fetch.
+
+        What waits for a message that is neither included nor offered before it comes last, a few a
+        height in turn: it would fill the offer for ever, and a block needs what can be included.
+        """
         wanted = self.spec.parameters.block_messages_max
-        chosen: list[Message] = []
+        chosen: dict[MessageId, Message] = {}
+        waiting: dict[MessageId, list[Message]] = {}
+        room = OFFERED_BYTES_MAX
         for message in self.messages.values():
-            if len(chosen) >= wanted:
-                break
-            chosen.append(message)
-        return tuple(chosen)
+            ready = [message]
+            after = message.after
+            if after is not None and after not in self.included and after not in chosen:
+                waiting.setdefault(after, []).append(message)
+                continue
+            while ready and len(chosen) < wanted and room >= len(ready[-1].raw):
+                one = ready.pop()
+                chosen[one.id] = one
+                room -= len(one.raw)
+                ready += reversed(waiting.pop(one.id, ()))
+            if len(chosen) >= wanted or ready:
+                return tuple(chosen.values())
+        unknown = [each for after, held in waiting.items() for each in held]
+        start = height * ORPHANS_OFFERED_MAX % len(unknown) if unknown else 0
+        turned = [*unknown[start:], *unknown[:start]][:ORPHANS_OFFERED_MAX]
+        return (*chosen.values(), *turned[: wanted - len(chosen)])
 
     def refuse(self, ids: Sequence[MessageId]) -> None:
         """Out of the pool; the bodies stay for this height, where a candidate may hold them."""
         found, _ = self.lookup(ids)
-        self.remove(ids)
+        self._drop(ids)
+        for message_id in ids:
+            self.refused.add(message_id)
         self.hold(found)
 
-    def remove(self, ids: Iterable[MessageId]) -> None:
-        """Included or refused: out of the pool, remembered for a while."""
+    def include(self, ids: Iterable[MessageId]) -> None:
+        """In a block: out of the pool, remembered for a while."""
+        held = list(ids)
+        self._drop(held)
+        for message_id in held:
+            self.included.add(message_id)
+
+    def _drop(self, ids: Iterable[MessageId]) -> None:
         for message_id in ids:
             message = self.messages.pop(message_id, None)
-            if message is not None:
-                self.size -= len(message.raw)
-                left = self.senders[message.sender] - 1
-                if left:
-                    self.senders[message.sender] = left
-                else:
-                    del self.senders[message.sender]
-            self.remembered[message_id] = None
-        if len(self.remembered) > REMEMBERED_MAX:
-            self.remembered_before, self.remembered = self.remembered, {}
+            if message is None:
+                continue
+            self.size -= len(message.raw)
+            _count(self.senders, message.sender, -1)
+            if message_id in self.orphans:
+                del self.orphans[message_id]
+                _count(self.orphans_of, message.sender, -1)
 
     def enter(self, height: int) -> list[MessageId]:
         """A new height is decided: bodies of lost candidates and expired messages go."""
@@ -123,8 +187,18 @@ class MessagePool:
         expired = [
             message.id for message in self.messages.values() if message.expires_height < height
         ]
-        self.remove(expired)
+        self._drop(expired)
+        for message_id in expired:
+            self.refused.add(message_id)
         return expired
+
+
+def _count(table: dict[Account, int], sender: Account, change: int) -> None:
+    left = table.get(sender, 0) + change
+    if left:
+        table[sender] = left
+    else:
+        del table[sender]
 
 
 @dataclass(slots=True)

@@ -7,22 +7,25 @@ import asyncio
 import logging
 import os
 import signal
-import warnings
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consensus.ids import id_text, peer_text
+from consensus.ids import checkpoint_from_text, id_text, peer_text
 from consensus.spec import ChainSpec
 from network.errors import TransportError
 from network.ports import PeerAddress
-from node.config import Config
-from node.errors import ConfigError, PortBusy, StoreCorrupt, StoreFull
+from node.config import FILE_NAME, Config
+from node.errors import ConfigError, KeyKind, PortBusy, StoreCorrupt, StoreFull
 from node.folder import read_spec, remove_endpoints, write_endpoints
-from node.keystore import LoadedKey, load, lock_key
+from node.keystore import PEER, LoadedKey, entry_of, load, lock_key
+from node.listeners import busy, check_free
 from node.lock import FileLock
+from node.nofile import raise_limit
 from node.settings import Address
+from node.telling import BEHIND_MAX, horizon, links
 from node.validator import NodeOptions, Validator
 from perper_core import errors as fabric_errors
 from perper_core.wire.access import READ_ONLY, Access
@@ -31,9 +34,13 @@ from perper_core.wire.server import FabricServer
 log = logging.getLogger("apocryph.process")
 
 FABRIC_STOP_S: Final = 0.2
-AT_ONCE: Final = 130  # exit code after a second signal
+STOP_S: Final = 5.0  # from the signal to the end, whatever hangs
+AT_ONCE: Final = 130  # exit code after a second signal, or when it takes longer than STOP_S
+PROGRESS_S: Final = 2.0  # between two words about what keeps it from being ready
+LISTENS: Final = ("network.listen", "api.listen", "fabric.listen")
 Tell = Callable[[dict[str, object]], None]
 LISTENING, READY, STOPPED = "listening", "ready", "stopped"
+CATCHING_UP, WAITING = "catching_up", "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,19 @@ class Start:
 def run(start: Start, tell: Tell) -> None:
     """Run the node until a signal. Raises NodeError; whatever was opened is closed then."""
     config = start.config
+    raise_limit()
     with ExitStack() as held:
         held.enter_context(FileLock(config.lock_path, f"the folder {config.folder}"))
         spec = read_spec(config.spec_path)
+        if entry_of(config.key_path).kind != PEER:  # before anybody is asked for its password
+            raise KeyKind(f"{config.key_path} is the key of an account; a node needs a peer's")
         key = load(config.key_path, start.password, allow_testnet=start.testnet_keys)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a system without a runtime folder: /tmp will do
-            held.enter_context(lock_key(key.public))
+        held.enter_context(lock_key(key.public))
+        process = _Process(start, spec, key)
+        held.callback(process.rest)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             try:
-                runner.run(_Process(start, spec, key).run(tell))
+                runner.run(process.run(tell))
             except fabric_errors.Corrupt as error:
                 raise StoreCorrupt(f"{config.fabric_path}: {error}") from error
             except fabric_errors.Exhausted as error:
@@ -98,6 +108,8 @@ def options_of(start: Start, spec: ChainSpec, key: LoadedKey) -> NodeOptions:
         keep_heights=config.fabric.keep_heights,
         trace=start.trace,
         name=config.node.name or key.name,
+        checkpoint=checkpoint_from_text(trusted) if (trusted := config.node.checkpoint) else None,
+        continues=config.path(config.node.continues) if config.node.continues else None,
     )
 
 
@@ -116,6 +128,11 @@ def _token(config: Config) -> str:
     return token
 
 
+def _end_late() -> None:
+    log.error("not stopped in %g s: ended at once; what was committed is on disk", STOP_S)
+    os._exit(AT_ONCE)
+
+
 class _Process:
     """The running parts. `run` starts them, waits, and stops them in the reverse order."""
 
@@ -124,6 +141,9 @@ class _Process:
         self._validator = Validator(options_of(start, spec, key))
         self._server: FabricServer | None = None
         self._stopping = asyncio.Event()
+        # A thread, because the loop, or one that it waits for, may be what does not end.
+        self._late = threading.Timer(STOP_S, _end_late)
+        self._late.daemon = True
 
     async def run(self, tell: Tell) -> None:
         loop = asyncio.get_running_loop()
@@ -131,17 +151,41 @@ class _Process:
             loop.add_signal_handler(number, self._on_signal)
         validator = self._validator
         try:
-            await self._open()
-            place = self._endpoints()
-            write_endpoints(self._config.folder, place)
-            tell({"event": LISTENING, **place, "height": validator.chain.height})
-            await self._until_stopped(tell)
-        finally:
-            remove_endpoints(self._config.folder)
+            if await self._opened():
+                place = self._endpoints()
+                write_endpoints(self._config.folder, place)
+                tell({"event": LISTENING, **place, "height": validator.chain.height})
+                await self._until_stopped(tell)
+        except BaseException:
+            try:
+                await self._close()
+            except Exception:  # what stopped it is what its user has to hear
+                log.exception("while it was stopped for another reason")
+            raise
+        await self._close()
+        height = validator.chain.height if hasattr(validator, "chain") else None
+        tell({"event": STOPPED, "name": self._name, "height": height})
+
+    async def _close(self) -> None:
+        async with AsyncExitStack() as ends:
+            ends.push_async_callback(self._validator.stop)
             if self._server is not None:
-                await self._server.stop(grace_s=FABRIC_STOP_S)
-            await validator.stop()
-        tell({"event": STOPPED, "name": self._name, "height": validator.chain.height})
+                ends.push_async_callback(self._server.stop, grace_s=FABRIC_STOP_S)
+            ends.callback(remove_endpoints, self._config.folder)
+
+    async def _opened(self) -> bool:
+        """False when somebody asked for its end before it was open."""
+        opening = asyncio.ensure_future(self._open())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+            return not self._stopping.is_set()
+        finally:
+            opening.cancel()
+            stopping.cancel()
+            await asyncio.gather(opening, stopping, return_exceptions=True)
 
     @property
     def _name(self) -> str:
@@ -151,19 +195,30 @@ class _Process:
         if self._stopping.is_set():
             os._exit(AT_ONCE)  # asked twice: the stores survive a crash at any moment
         self._stopping.set()
+        self._late.start()
+
+    def rest(self) -> None:
+        """It has ended, with its loop and threads."""
+        self._late.cancel()
 
     async def _open(self) -> None:
+        config = self._config
+        file = str(config.folder / FILE_NAME)
+        for setting in LISTENS:  # before anything is opened or dialled
+            check_free(setting, config.value(setting), where=file)
         try:
             await self._validator.start()
         except TransportError as error:
-            raise PortBusy(f"network.listen: {error}") from error
-        address = self._config.fabric.listen
+            raise busy("network.listen", config.network.listen, error, where=file) from error
+        except PortBusy as error:
+            raise busy("api.listen", config.api.listen, error, where=file) from error
+        address = config.fabric.listen
         # Readers of streams only: other processes get no right to write or to call.
         self._server = FabricServer(self._validator.fabric, access=Access(open_rights=READ_ONLY))
         try:
             await self._server.start(address.text)
         except fabric_errors.Conflict as error:
-            raise PortBusy(f"fabric.listen {address.text}: {error}") from error
+            raise busy("fabric.listen", address, error, where=file) from error
         except fabric_errors.Invalid as error:
             raise ConfigError(f"fabric.listen {address.text}: {error}") from error
 
@@ -197,5 +252,32 @@ class _Process:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _when_ready(self, tell: Tell) -> None:
-        await self._validator.when_ready()
-        tell({"event": READY, "name": self._name, "height": self._validator.chain.height})
+        validator = self._validator
+        becoming = asyncio.ensure_future(validator.when_ready())
+        told: dict[str, object] = {}
+        try:
+            while not becoming.done():
+                await asyncio.wait([becoming], timeout=PROGRESS_S)
+                found = self._unready()
+                if not becoming.done() and found != told:
+                    tell(found)
+                told = found
+        finally:
+            becoming.cancel()
+        tell({"event": READY, "name": self._name, "height": validator.chain.height})
+
+    def _unready(self) -> dict[str, object]:
+        """What keeps it from being ready: heights, or peers."""
+        seen, linked = horizon(self._validator), links(self._validator)
+        if seen.behind > BEHIND_MAX:
+            progress = {"name": self._name, "height": seen.height, "of": seen.known}
+            return {"event": CATCHING_UP, **progress}
+        return {
+            "event": WAITING,
+            "name": self._name,
+            "slots_linked": linked.slots,
+            "slots": linked.total,
+            "enough": linked.enough,
+            "missing": list(linked.missing),
+            "clock": self._validator.ready[1]["clock"],
+        }

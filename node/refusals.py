@@ -43,6 +43,12 @@ _TABLE = (
     ),
     Refusal("PoolFull", "The pool of this node is full.", "send again in a moment", True),
     Refusal(
+        "AfterUnknown",
+        "As many messages of this sender as may wait for messages that are not known here.",
+        "send what they come after first",
+        True,
+    ),
+    Refusal(
         "SenderFull",
         "As many messages of this sender wait as one sender may have.",
         "wait until some are included, or use several accounts",
@@ -106,6 +112,6 @@ def explain_any(code: str) -> str:
     row = REFUSALS.get(code)
     if row is None:
         near = suggestion(code, (*CODES, *REFUSALS))
-        raise NotFound(f"no error code {code!r}{near}", hint="codes stand in square brackets")
+        raise NotFound(f"no error code {code!r}{near}", hint="`apocryph explain` lists them all")
     again = "the same message may work later" if row.retryable else "the same message fails again"
     return f"{row.code} (exit 5; {again})\n\n{row.meaning}\n\nWhat to do: {row.hint}"

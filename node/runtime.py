@@ -35,6 +35,7 @@ from consensus.errors import SignRefused
 from consensus.events import (
     BlockBuilt,
     BlockExecuted,
+    BuildFaulted,
     Committed,
     Event,
     ExecutionFaulted,
@@ -48,6 +49,7 @@ from consensus.events import (
 from consensus.ids import Now
 from consensus.signatures import coverage
 from node.core import NodeCore
+from node.errors import ChainForked
 from node.execution.ports import Outcome
 from node.signer import Signer
 from node.store.chain import ChainData
@@ -57,6 +59,7 @@ log = logging.getLogger("apocryph.runtime")
 
 QUEUE_MAX = 16_384  # events waiting for the core; beyond it gossip is dropped, outcomes never
 MERGED_MAX = 256  # votes or messages of waiting events that are handed to the core as one
+HELD_MAX = 16  # signatures that wait until the chain's tip is known
 STUCK_S = 5.0  # an execution that the host could not run is tried again after this
 
 
@@ -73,9 +76,9 @@ class Outbound(Protocol):
 class Executor(Protocol):
     """Executions of blocks, over the fabric; and the outcomes that a commit makes durable."""
 
-    async def execute(self, effect: Execute) -> BlockExecuted: ...
+    async def execute(self, effect: Execute) -> BlockExecuted | ExecutionFaulted: ...
 
-    async def build(self, effect: Build) -> BlockBuilt: ...
+    async def build(self, effect: Build) -> BlockBuilt | BuildFaulted: ...
 
     def outcome(self, effect: Commit) -> Outcome:
         """What an executed block does, to be written; it stays the executor's."""
@@ -110,6 +113,12 @@ def wall_clock() -> Now:
     return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
 
 
+def _settle(waited: asyncio.Future[None]) -> None:
+    """It is done, and whoever waits hears of it; nobody does where the node stopped meanwhile."""
+    if not waited.done():
+        waited.set_result(None)
+
+
 class Runtime:
     """Owns a core. Everything else offers events and never touches the core."""
 
@@ -132,7 +141,10 @@ class Runtime:
         self.settle_ms: int | None = None  # of the newest height that settled here
         self._settled_height = -1
         self.on_refused: Callable[[Refused], None] = lambda effect: None
+        self.on_forked: Callable[[Halt], None] = lambda effect: None
         self.on_committed: Callable[[Commit, Outcome], None] = lambda effect, outcome: None
+        self.may_sign: Callable[[], bool] = lambda: True  # once true, always
+        self._held: list[Sign | Remember] = []
         self._signer, self._chain, self._executor = signer, chain, executor
         self._outbound, self._streams, self._journal = outbound, streams, journal
         self._clock = clock
@@ -144,6 +156,10 @@ class Runtime:
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._writer = Writer(self.fail)
+
+    def now(self) -> Now:
+        """Both clocks, as the core is told them."""
+        return self._clock()
 
     # ---- events in ------------------------------------------------------------------------------
 
@@ -220,6 +236,8 @@ class Runtime:
             self._journal.append(now, event, effects)
         for effect in effects:
             self._perform(effect)
+        if self._held and self.may_sign():
+            self._let_go()
         answer = self._answers.pop(id(event), None)
         if answer is not None and not answer.done():
             answer.set_result([effect for effect in effects if type(effect) is Refused])
@@ -242,8 +260,11 @@ class Runtime:
                 self._wake_at(effect.monotonic_ms)
             case Publish():
                 self._streams.publish(effect)
-            case Sign():
-                self._writer.order(lambda: self._sign(effect), self._take_signed)
+            case Sign() | Remember():
+                if self._held or not self.may_sign():
+                    self._hold(effect)
+                else:
+                    self._record(effect)
             case Execute():
                 self._spawn(self._execute(effect))
             case Build():
@@ -252,16 +273,35 @@ class Runtime:
                 self._writer.order(lambda: self._persist(effect), self._take)
             case Commit():
                 self._spawn(self._commit(effect))
-            case Remember():
-                self._writer.order(
-                    lambda: self._signer.remember(effect.record), lambda result: None
-                )
             case Reveal():
                 self._writer.order(lambda: self._reveal(effect), self._take)
             case Refused():
                 self.on_refused(effect)
             case Halt():
                 self.halted = f"height {effect.height}: {effect.cause}"
+                if effect.forked:
+                    self.on_forked(effect)
+                    self.fail(ChainForked(self.halted))
+
+    def _hold(self, effect: Sign | Remember) -> None:
+        """Nothing is signed yet. What was held for another height is of no use any more."""
+        if type(effect) is Sign:
+            kept = [each for each in self._held if type(each) is Sign]
+            self._held = [each for each in kept if each.height == effect.height]
+        self._held = [*self._held, effect][-HELD_MAX:]
+
+    def _record(self, effect: Sign | Remember) -> None:
+        if type(effect) is Sign:
+            self._writer.order(lambda: self._sign(effect), self._take_signed)
+        else:
+            self._writer.order(lambda: self._signer.remember(effect.record), lambda result: None)
+
+    def _let_go(self) -> None:
+        """It may be signed now: what was held, as far as it is of the height being decided."""
+        held, self._held = self._held, []
+        for effect in held:
+            if isinstance(effect, Remember) or effect.height >= self.core.height:
+                self._record(effect)
 
     def _wake_at(self, monotonic_ms: int) -> None:
         if self._timer is not None:
@@ -320,14 +360,14 @@ class Runtime:
                 height=block.height,
                 header=block.header.raw,
                 body=block.body.raw,
-                certificate=effect.certificate.raw,
+                certificate=b"" if effect.certificate is None else effect.certificate.raw,
                 bodies={bytes(message.id): message.raw for message in effect.messages},
                 changes=outcome.changes,
                 receipts=outcome.receipts,
             )
 
         async with self._executor.still():
-            self._writer.order(write, written.set_result)
+            self._writer.order(write, lambda _: _settle(written))
             await written
             self._executor.advance(effect)
         self._take(Committed(block.height, block.id))
@@ -336,19 +376,23 @@ class Runtime:
 
     async def _execute(self, effect: Execute) -> None:
         """A host fault is never an outcome (execution §5): the core hears of it after a pause."""
+        event: BlockExecuted | ExecutionFaulted
         try:
-            event: Event = await self._executor.execute(effect)
+            event = await self._executor.execute(effect)
         except ExecutionFault as error:
-            log.error("height %d: execution: %s", effect.block.height, error)
-            await asyncio.sleep(STUCK_S)
             event = ExecutionFaulted(effect.block.id, str(error))
+        if isinstance(event, ExecutionFaulted):
+            log.error("height %d: execution: %s", effect.block.height, event.cause)
+            await asyncio.sleep(STUCK_S)
         self._take(event)
 
     async def _build(self, effect: Build) -> None:
+        event: BlockBuilt | BuildFaulted
         try:
             event = await self._executor.build(effect)
         except ExecutionFault as error:
-            log.error("height %d: build: %s", effect.height, error)
+            event = BuildFaulted(effect.height, effect.round, str(error))
+        if isinstance(event, BuildFaulted):
+            log.error("height %d: build: %s", effect.height, event.cause)
             await asyncio.sleep(STUCK_S)
-            event = BlockBuilt(effect.height, effect.round, None, None, None, ())
         self._take(event)

@@ -25,7 +25,7 @@ from consensus.spec import ChainSpec, agent_id
 from consensus.state import State
 from consensus.tables import Table
 from node.execution.keys import AgentRecord, agent_key
-from node.execution.registry import NATIVE, describe
+from node.execution.registry import LEAST, NATIVE, describe
 from node.forms import json_bytes, json_int, json_value
 from node.sdk.shapes import REQUIRED
 from node.store.chain import StoredBlock
@@ -241,8 +241,8 @@ def agent_json(agent: Agent, record: AgentRecord, names: Names, balance: int) ->
 
 
 def agent_schema(code: str) -> Json | None:
-    """Fields, messages and views with their types as text, and which fields a message must have;
-    null for a code that this version does not run."""
+    """Fields, messages and views with their types as text, which fields a message must have, and
+    the least value of those that have one; null for a code that this version does not run."""
     described: Mapping[str, Any] | None = describe(code)
     if described is None:
         return None
@@ -250,4 +250,4 @@ def agent_schema(code: str) -> Json | None:
         name: [each.name for each in handler.shape.declared.values() if each.default is REQUIRED]
         for name, handler in NATIVE.classes[code].form.handlers.items()
     }
-    return {**described, "required": required}
+    return {**described, "required": required, "least": LEAST.get(code, {})}

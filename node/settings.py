@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 from consensus.errors import TextError
-from consensus.ids import PEER_TYPE, Peer, key_from_text, peer_text
+from consensus.ids import PEER_TYPE, Peer, checkpoint_from_text, key_from_text, peer_text
 from node.errors import suggestion
 
 PEERS_MAX: Final = 1024
 PRESETS: Final = ("local", "public")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+HOST_CHARACTERS_MAX: Final = 253  # of a name, as DNS has it
+LABEL_CHARACTERS_MAX: Final = 63  # of each part of it
+HOST_CHARACTERS_SHOWN: Final = 32
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -94,6 +97,10 @@ def parse_address(value: object) -> Address:
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not isinstance(value, str) or not mark or not host or not port.isdigit():
         raise ValueError("expected host:port")
+    if len(host) > HOST_CHARACTERS_MAX or any(
+        len(p) > LABEL_CHARACTERS_MAX for p in host.split(".")
+    ):
+        raise ValueError(f"{host[:HOST_CHARACTERS_SHOWN]}…: too long for the name of a host")
     if int(port) > 65_535:
         raise ValueError(f"port {port} ≤ 65535 does not hold")
     return Address(host, int(port))
@@ -119,6 +126,17 @@ def _peers(value: object) -> tuple[KnownPeer, ...]:
     return tuple([parse_peer(item.strip()) for item in items])
 
 
+def _checkpoint(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected HEIGHT:ID")
+    if value:
+        try:
+            checkpoint_from_text(value)
+        except TextError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
 def _about(parse: Parse, doc: str, **presets: object) -> dict[str, Any]:
     return {"parse": parse, "doc": doc, "presets": presets}
 
@@ -142,6 +160,14 @@ class NodeSection:
     )
     password_file: str = field(
         default="", metadata=_about(_text, "a file with the password of the key; empty: ask")
+    )
+    checkpoint: str = field(
+        default="",
+        metadata=_about(_checkpoint, "HEIGHT:ID of a recent block that is trusted; empty: none"),
+    )
+    continues: str = field(
+        default="",
+        metadata=_about(_text, "the folder of a node of the chain that this one continues"),
     )
     mining: bool = field(default=True, metadata=_about(_boolean, "mine slots for the next epoch"))
     log: str = field(

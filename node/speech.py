@@ -6,7 +6,7 @@ doubt here: bytes → bounded, decoded, signed by whom it says → event. Format
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from consensus import wire
 from consensus.block import (
@@ -231,6 +231,12 @@ def certificate_checks(certificate: Certificate) -> list[Check]:
 # ---- queries, answering -------------------------------------------------------------------------
 
 
+def asked_of_library(proto: str, data: bytes) -> tuple[Any, ...]:
+    """The fields of a query that `answer` takes: ids of bodies; height and block id. Raises
+    EncodingError."""
+    return tuple(_ASKS[proto].decode(data))
+
+
 def answer(library: Library, proto: str, data: bytes) -> bytes:
     """The reply to a query that needs no engine. Raises EncodingError."""
     fields = _ASKS[proto].decode(data)
@@ -251,6 +257,20 @@ def answer(library: Library, proto: str, data: bytes) -> bytes:
     return _BLOCK.encode(
         (block_.header.raw, block_.body.raw, held.certificate, held.proposer, messages)
     )
+
+
+def answer_past(library: Library, data: bytes, chain: bytes) -> bytes | None:
+    """The reply to a poll for a height that is committed here, however long ago (§6): its
+    certificate, or without votes its block. Null: the engine answers. Raises EncodingError."""
+    named, height = _ASKS[POLL].decode(data)
+    if named != chain:
+        raise EncodingError("poll: of another chain")
+    held = library.certified(height) if 1 <= height <= library.tip() else None
+    if held is None:
+        return None
+    if held.certificate:
+        return _PAST.encode((held.certificate,))
+    return _ANSWER.encode((height, 0, held.block.id))
 
 
 def _bounded(bodies: Sequence[bytes]) -> list[bytes]:

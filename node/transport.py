@@ -13,9 +13,11 @@ import aiohttp
 
 from node.errors import (
     CODES,
+    Denied,
     MessageInvalid,
     NodeError,
     NotFound,
+    NotProvable,
     Rejected,
     TimedOut,
     Unreachable,
@@ -51,6 +53,8 @@ _ERRORS: dict[str, type[NodeError]] = {
     "BadArgument": MessageInvalid,
     "UnknownView": MessageInvalid,
     "timeout": TimedOut,
+    "not_provable": NotProvable,
+    "denied": Denied,
 }
 
 
@@ -64,7 +68,7 @@ def error_of(status: int, body: Any) -> NodeError:
     kind = _ERRORS.get(code)
     if kind is not None:
         return kind(cause, hint=hint)
-    if code in CODES or code == "denied":
+    if code in CODES:
         return Unreachable(cause, hint=hint) if status in (401, 503) else ServerFault(cause)
     return rejected(code, cause, hint)
 
@@ -125,11 +129,11 @@ class Transport:
         except (aiohttp.ClientError, ValueError) as error:
             if method != "GET" and not isinstance(error, aiohttp.ClientConnectorError):
                 cause = f"{self.url}: the connection broke: it may have been taken"
-                raise TimedOut(cause) from error
+                raise TimedOut(cause, hint="`apocryph tx ID` tells what became of it") from error
             raise self._unreachable(error) from error
         try:
             return response.status, json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return response.status, raw.decode(errors="replace")
 
     def _unreachable(self, error: Exception) -> Unreachable:
@@ -153,7 +157,7 @@ class Transport:
                     raise error_of(response.status, await response.json())
                 async for record in _records(response.content):
                     yield record
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
             raise self._unreachable(error) from error
 
 

@@ -9,16 +9,17 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from consensus.block import Block, Body, Header
 from consensus.certificates import Certificate
 from consensus.dice import Dice
 from consensus.effects import Ask, Blame, Commit, Gossip, Refused, Reply, Verdict
-from consensus.events import Event, LinkUp, MessagesReceived
-from consensus.ids import ChainId, MessageId, Peer, hash_text, id_text, peer_text
+from consensus.events import Event, MessagesReceived
+from consensus.ids import ChainId, Checkpoint, MessageId, Peer
 from consensus.messages import Message
 from consensus.signing import SignRecord
 from consensus.spec import ChainSpec
@@ -26,16 +27,17 @@ from consensus.standing import Tip
 from consensus.state import Pair, State
 from consensus.statemap import StateMap
 from consensus.transition import View, view
-from network import linkkey
 from network.inbox import Inbox
 from network.mesh.mesh import mesh_network
-from network.mesh.noise import public_key
-from network.ports import LinkIdentity, LinkSecret, Network, PeerAddress
+from network.ports import LinkIdentity, Network, PeerAddress
+from node import telling
 from node.agents.consensus import KEEP_HEIGHTS, ConsensusAgent
 from node.agents.executor import ExecutorAgent, FabricExecutor
 from node.agents.gateway import GatewayAgent
 from node.agents.gossip import GossipAgent
 from node.agents.hill import HillAgent
+from node.agents.twins import Twins
+from node.continuing import snapshot_for
 from node.core import NodeCore, Restored
 from node.errors import StoreCorrupt, TwinFound
 from node.execution import inbox as chain_inbox
@@ -45,8 +47,11 @@ from node.execution.line import Line
 from node.execution.ports import Outcome, Parent
 from node.execution.prices import MESSAGE_GAS
 from node.execution.window import Window
+from node.following import Trust
 from node.journal import SEGMENT_BYTES, SEGMENTS_MAX, Journal, Keep
+from node.linkkeys import LINK_KEY_MS, LinkKeys
 from node.ports import Admission
+from node.recall import Recall
 from node.replay import CoreJournal
 from node.runtime import Runtime, wall_clock
 from node.signer import LINK, Signer, plain_coverage
@@ -62,10 +67,14 @@ from perper_core.stores.lmdb import LmdbStore as FabricStore
 log = logging.getLogger("apocryph.node")
 
 CODE_VERSION = "0.1.0"
-LINK_KEY_MS = 24 * 3600 * 1000
 INSTANCE_BYTES = 16
 GRACE_S = 2.0
+DRAIN_S = 0.2  # for what waits to leave, before links close
+UNLINK_S = 2.0  # for all links to close
+READY_LOOK_AGAIN_S = 1.0
+READY_LOOK_S = 0.02  # from what came to a look at the conditions of `ready`
 PENDING_MAX = 16_384  # submitted messages whose admission a user waits for
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ class NodeOptions:
     keep_heights: int = KEEP_HEIGHTS  # of the published streams
     trace: Callable[[str, str, str], None] | None = None
     name: str = ""
+    checkpoint: Checkpoint | None = None
+    continues: Path | None = None  # the folder of a node of the chain that this one continues
 
 
 class StateOfTip:
@@ -114,10 +125,12 @@ class Validator:
         self.started_s = time.monotonic()
         self.committed_listeners: list[Callable[[Commit, Outcome], None]] = []
         self.messages_total = 0  # of accounts, committed since the start
-        self.linked = asyncio.Event()  # a link came up since `when_ready` looked
+        self.moved = asyncio.Event()  # something came, or was committed, since `when_ready` looked
         self._opened: list[Callable[[], None]] = []
         self._kept_table = b""
         self._kept_owners: list[Peer] = []
+        self._signs = False
+        self._clock_told = False
 
     @property
     def chain_id(self) -> ChainId:
@@ -132,8 +145,10 @@ class Validator:
         store = LmdbStore(options.folder / "chain")
         self._opened.append(store.close)
         self.chain = ChainData(store, chain=self.spec.id, spec=self.spec.raw)
+        self.trust = Trust(self.spec, options.folder, options.checkpoint)
+        self.trust.check_no_fork()
         if self.chain.height < 0:
-            self._commit_genesis()
+            await _in_thread(self._commit_genesis)
         self.signer = Signer.open(
             options.secret,
             options.folder / "sign.db",
@@ -144,24 +159,22 @@ class Validator:
         )
         self._opened.append(self.signer.close)
         self.peer = Peer(self.signer.peer)
-        self.executor = ExecutorAgent(await asyncio.to_thread(self._line))
+        where = str(options.folder / "sign.db")
+        self.recall = Recall(self.peer, lambda: self.signer.position, where=where)
+        await _in_thread(lambda: self.recall.check_stored(self.chain))
+        self.executor = ExecutorAgent(await _in_thread(self._line))
         self.core = self._core()
+        table = self.core.engine.machine.tip.view.table
+        self.trust.check_start(self.chain, table, self.peer, wall_clock().clock_ms)
         self.fabric = await LocalFabric.open(FabricStore(options.folder / "fabric"))
         self.host = Host(self.fabric, trace=options.trace)
         await self._start_network()
         await self._start_agents()
 
     def _commit_genesis(self) -> None:
-        outcome = genesis(self.spec)
-        self.chain.commit(
-            height=0,
-            header=outcome.header.raw,
-            body=b"",
-            certificate=b"",
-            bodies={},
-            changes=outcome.changes,
-            receipts=outcome.receipts,
-        )
+        snapshot = snapshot_for(self.spec, self.options.continues, self.verifier)
+        outcome = genesis(self.spec, snapshot)
+        self.chain.commit_genesis(outcome.header.raw, outcome.changes, outcome.receipts)
 
     def _line(self) -> Line:
         """The executor's line on the committed tip; the map is built from the stored state."""
@@ -194,7 +207,7 @@ class Validator:
         ]
         ids = [message for block in found for message in block.body.messages]
         bodies = [Message.decode(raw) for raw in self.chain.messages(ids) if raw is not None]
-        restored = Restored(tip, record, tuple(found), tuple(bodies))
+        restored = Restored(tip, record, tuple(found), tuple(bodies), self.options.checkpoint)
         return NodeCore(
             self.spec,
             peer=self.peer,
@@ -211,15 +224,17 @@ class Validator:
         )
         self.network: Network = network
         self.inbox = Inbox()
-        static = os.urandom(32)
-        not_after = wall_clock().clock_ms + LINK_KEY_MS
-        statement = linkkey.unsigned(self.spec.id, self.peer, public_key(static), not_after)
-        signature = self.signer.sign_plain(LINK, self.spec.id, statement)
-        secret = LinkSecret(static, linkkey.signed(statement, signature))
         self._identity = LinkIdentity(
             peer=self.peer,
             network=self.spec.id,
-            secret=lambda: secret,
+            secret=LinkKeys(
+                self.spec.id,
+                self.peer,
+                sign=lambda statement: self.signer.sign_plain(LINK, self.spec.id, statement),
+                clock_ms=lambda: wall_clock().clock_ms,
+                random_bytes=os.urandom,
+                life_ms=LINK_KEY_MS,
+            ),
             verify=lambda peer, unsigned, signed: self.verifier.verify(
                 peer, plain_coverage(LINK, self.spec.id, unsigned), signed
             ),
@@ -246,7 +261,18 @@ class Validator:
             verifier=self.verifier,
             offer=self._offer,
             on_twin=self._on_twin,
+            twins=Twins(
+                self.spec.id,
+                self.peer,
+                self.instance,
+                sign=self.signer.answer_challenge,
+                verifier=self.verifier,
+                random_bytes=os.urandom,
+                clock=time.monotonic,
+                found=self._on_twin,
+            ),
             affordable=lambda message: self._refusal(message) is None,
+            friends=[address.peer for address in self.options.peers],
         )
         await self.host.start(self.gossip, "gossip")
         await self.network.start(self._identity, self.inbox)
@@ -261,6 +287,7 @@ class Validator:
                 token=self.options.api_token,
             )
             await self.host.start(self.gateway, "gateway")
+        self._look_at_clock()
 
     def _runtime(self, context: Context) -> Runtime:
         executor = FabricExecutor(context, self.executor, self.state_of_tip, "executor")
@@ -284,6 +311,8 @@ class Validator:
             journal=None if journal.keep is Keep.OFF else CoreJournal(journal),
         )
         runtime.on_committed = self._on_committed
+        runtime.may_sign = self._may_sign
+        runtime.on_forked = self.trust.keep_fork
         self.runtime = runtime
         return runtime
 
@@ -292,21 +321,33 @@ class Validator:
         if hasattr(self, "gossip"):
             self.gossip.send(effect)
 
-    def _on_twin(self, where: str) -> None:
-        cause = f"this key has signed elsewhere, beyond what this node remembers: {where}"
-        hint = "stop the other node that runs with this key; then start this one again"
+    def _may_sign(self) -> bool:
+        """Once the chain is known to reach no further than here: no own signature of later heights
+        can be unknown then, however old the sign record is (node.recall)."""
+        if not self._signs:
+            seen = telling.horizon(self)
+            self._signs = seen.sure and seen.behind <= 0
+        return self._signs
+
+    def _on_twin(self, proof: str) -> None:
+        cause = f"this key runs, or ran, in another place: {proof}"
+        hint = (
+            "stop the other node that runs with this key; where there is none, sign.db comes from"
+            " a backup: put the newest one back"
+        )
         self.runtime.fail(TwinFound(cause, hint=hint))
 
     def _offer(self, event: Event) -> bool:
-        if type(event) is LinkUp:
-            self.linked.set()
+        self.moved.set()
         return self.runtime.offer(event)
 
     async def when_ready(self) -> None:
-        """Until all conditions of `ready` hold, which links bring about."""
+        """Until all conditions of `ready` hold: links, their tips, and blocks bring them about."""
         while not self.ready[0]:
-            self.linked.clear()
-            await self.linked.wait()
+            self.moved.clear()
+            with suppress(TimeoutError):  # a clock that catches up moves nothing
+                await asyncio.wait_for(self.moved.wait(), READY_LOOK_AGAIN_S)
+            await asyncio.sleep(READY_LOOK_S)  # the core hears of it meanwhile
 
     def _keep_owners(self, seen: View) -> None:
         """Owners of the table have a place and are throttled, not banned (network §3)."""
@@ -320,25 +361,53 @@ class Validator:
         self._kept_table, self._kept_owners = seen.table.hash, owners
 
     def _on_committed(self, effect: Commit, outcome: Outcome) -> None:
+        self.recall.check(effect.certificate, effect.block.body)
+        self.moved.set()
         self.messages_total += len(effect.block.body.messages)
         self.hill.observe(outcome.view)
         self._keep_owners(outcome.view)
+        self.trust.check_passed(effect.block.header, wall_clock().clock_ms)
+        self._look_at_clock()
         for listener in self.committed_listeners:
             listener(effect, outcome)
+
+    def _look_at_clock(self) -> None:
+        """One line when the chain's clock is ahead of this machine's, and one when it is right."""
+        ahead_ms = telling.tip_ahead_ms(self)
+        if ahead_ms > telling.TIP_AHEAD_MS_MAX and not self._clock_told:
+            self._clock_told = True
+            log.warning(
+                "the newest block is %d s ahead of this machine's clock; blocks wait for the clock:"
+                " check it (timedatectl), and those of the other validators",
+                ahead_ms // 1000,
+            )
+        elif not ahead_ms and self._clock_told:
+            self._clock_told = False
+            log.info("this machine's clock has passed the newest block")
 
     async def run(self) -> None:
         """Until stopped; raises what crashed an agent, or Halted."""
         await self.host.run()
 
     async def stop(self) -> None:
-        """Agents, links, fabric, stores, in this order."""
-        if hasattr(self, "host"):
-            await self.network.close(0.2)
-            await self.host.stop(grace_s=GRACE_S)
-            await self.fabric.close()
-        self.verifier.close()
-        for close in reversed(self._opened):
-            close()
+        """Links, agents, fabric, stores, in this order, as far as it was started. What one of them
+        raises keeps none of the others from its end."""
+        async with AsyncExitStack() as ends:
+            for close in (*self._opened, self.verifier.close):
+                ends.callback(close)
+            if hasattr(self, "fabric"):
+                ends.push_async_callback(self.fabric.close)
+            if hasattr(self, "host"):
+                ends.push_async_callback(self.host.stop, grace_s=GRACE_S)
+            if hasattr(self, "network"):
+                ends.push_async_callback(self._unlink)
+
+    async def _unlink(self) -> None:
+        try:
+            async with asyncio.timeout(UNLINK_S):
+                await self.network.close(DRAIN_S)
+        except TimeoutError:
+            log.error("links did not close in %g s", UNLINK_S)
 
     # ---- node.ports.Face ------------------------------------------------------------------------
 
@@ -395,99 +464,28 @@ class Validator:
         self.runtime.on_refused = refused
 
     def status(self) -> dict[str, Any]:
-        """What `/v1/status` shows; numbers of the tip unless said otherwise."""
-        machine = self.core.engine.machine
-        fields, standing = machine.tip.header.fields, machine.standing
-        certificate = machine.tip.certificate
-        snowball = standing.snowball
-        return {
-            "name": self.options.name,
-            "peer": peer_text(self.peer),
-            "chain": id_text(self.spec.id),
-            "chain_name": self.spec.name,
-            "height": fields.height,
-            "block": id_text(machine.tip.header.id),
-            "state_root": hash_text(fields.state_root),
-            "time_ms": fields.time_ms,
-            "epoch": standing.epoch,
-            "slots": machine.weight,
-            "slots_occupied": standing.votes.occupied,
-            "signatures": 0 if certificate is None else len(certificate.signatures),
-            "deciding": {
-                "height": standing.height,
-                "round": standing.round,
-                "preference": None
-                if snowball is None or snowball.preference is None
-                else id_text(snowball.preference),
-                "streak": 0 if snowball is None else snowball.streak,
-                "settled": standing.settled,
-                "candidates": len(standing.candidates),
-                "quiet": standing.clock_ms is None,
-            },
-            "settle_ms": self.runtime.settle_ms,
-            "messages_total": self.messages_total,
-            "pool": len(self.core.messages.messages),
-            "pool_bytes": self.core.messages.size,
-            "peers": len(self.network.peers()),
-            "halted": self.runtime.halted,
-        }
+        return telling.status(self)
 
     def peers(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "peer": peer_text(info.peer),
-                "address": f"{info.host}:{info.port}",
-                "outbound": info.outbound,
-                "rtt_ms": info.rtt_ms,
-                "score": info.score,
-                "cause": info.cause,
-                "sent_bytes": info.sent_bytes,
-                "received_bytes": info.received_bytes,
-                "dropped": info.dropped,
-            }
-            for info in self.network.peers()
-        ]
+        return telling.peers(self)
 
     def counters(self) -> dict[str, int | float]:
-        machine = self.core.engine.machine
-        return {
-            "height": machine.tip.header.fields.height,
-            "round": machine.standing.round,
-            "settle_ms": self.runtime.settle_ms or 0,
-            "messages_total": self.messages_total,
-            "slots": machine.weight,
-            "peers": len(self.network.peers()),
-            "pool_messages": len(self.core.messages.messages),
-            "pool_bytes": self.core.messages.size,
-            "events_total": self.runtime.events,
-            "events_dropped_total": self.runtime.dropped,
-            "signatures_verified_total": self.verifier.verified_count,
-            "signed_total": self.signer.signed_count,
-            "sign_refused_total": self.signer.refused_count,
-            "hill_hashes_total": self.hill.hashed,
-            "hill_facts_total": self.hill.found,
-            "halted": int(bool(self.runtime.halted)),
-            **{f"gossip_{topic}_total": n for topic, n in self.gossip.received.items()},
-            **{f"refused_{cause}_total": n for cause, n in self.gossip.refused.items()},
-            **{f"ignored_{cause}_total": n for cause, n in self.gossip.ignored.items()},
-            "links_lost_total": self.gossip.lost,
-            "links_banned_total": self.gossip.banned,
-            "inbox_dropped_total": sum(self.inbox.dropped_total),
-            "flood_dropped_total": self.gossip.flooded,
-        }
+        return telling.counters(self)
 
     @property
     def ready(self) -> tuple[bool, dict[str, bool]]:
-        """Linked to more than two thirds of the slots, this peer's own included; not halted."""
-        weights = self.core.engine.machine.standing.votes.weights
-        linked = weights.get(self.peer, 0)
-        linked += sum(weights.get(peer, 0) for peer in self.gossip.peers if peer != self.peer)
-        conditions = {
-            "linked": 3 * linked > 2 * sum(weights.values()),
-            "running": not self.runtime.halted,
-        }
-        return all(conditions.values()), conditions
+        return telling.readiness(self)
 
 
 def _bad_signature(message: Message) -> Admission:
     return Admission(message.id, "Signature", "the signature does not verify for this sender")
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    """Work on the stores: one that is cancelled ends first, or they would be closed under it."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

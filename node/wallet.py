@@ -29,12 +29,18 @@ from consensus.ids import (
     key_from_text,
 )
 from consensus.messages import Draft, Message, Reference, encode_data
-from node.errors import AccountUnknown, KeyFileError, MessageInvalid, suggestion
+from node.errors import AccountUnknown, KeyFileError, KeyKind, MessageInvalid, suggestion
 from node.keystore import ACCOUNT, KeyEntry, Keystore, LoadedKey, entry_of, load
 
 ACCOUNTS_MAX: Final = 10_000  # files looked at in one folder
 NONCE_BYTES: Final = 16
+NAMES_SHOWN: Final = 8
+SENDER_OF_TESTNETS: Final = "alice"
 EXPIRES_AFTER_BLOCKS: Final = 200  # of expiry_max_blocks 256: room for a node that is behind
+
+
+_AS: Final = "choose one: --as NAME"
+_NEW: Final = "`apocryph key new NAME` makes an account; tokens come from another one"
 
 
 class Terms(NamedTuple):
@@ -125,9 +131,28 @@ class Wallet:
         password = None if ask is None else lambda: ask(entry.name)
         return AccountSigner(load(entry.path, password, allow_testnet=True))
 
+    def default(self) -> str:
+        """Who sends when nobody is named: alice in a testnet, else the only account there is.
+
+        Raises AccountUnknown where there is none, or more than one.
+        """
+        entries = self.entries()
+        folder = self._testnet_accounts
+        ours = entries.get(SENDER_OF_TESTNETS)
+        if ours is not None and folder is not None and ours.path.parent == folder:
+            return SENDER_OF_TESTNETS
+        if len(entries) == 1:
+            return next(iter(entries))
+        if not entries:
+            raise AccountUnknown("there is no account to send from", hint=_NEW)
+        names = ", ".join(list(entries)[:NAMES_SHOWN])
+        raise AccountUnknown(f"who sends? There are {len(entries)} accounts: {names}", hint=_AS)
+
     def _entry(self, name: str) -> KeyEntry:
         entries = self.entries()
         entry = entries.get(name)
+        if entry is None and any(each.name == name for each in self._entries()):
+            raise KeyKind(f"{name!r} is the key of a node (a peer); accounts send messages")
         if entry is None:
             near = suggestion(name, tuple(entries))
             raise AccountUnknown(f"there is no account @{name}{near}")

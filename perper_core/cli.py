@@ -8,6 +8,7 @@ import json
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -21,6 +22,8 @@ FindAddress = Callable[[click.Context], str]
 """Where the server is, when no --address is given. Raises click.ClickException."""
 Describe = Callable[[str, "Item"], object]
 """An item of a stream (by name) as JSON-able facts."""
+Translate = Callable[[Exception], Exception]
+"""The program's own error for a FabricError or Unreachable; it is raised, and the program tells."""
 
 ADDRESS_VARIABLE = "PERPER_FABRIC_ADDRESS"
 TOKEN_VARIABLE = "PERPER_FABRIC_TOKEN"
@@ -30,51 +33,76 @@ TEXT_BYTES_SHOWN = 60
 OFFSET_FIRST = 1
 
 
-def fabric_commands(
-    find_address: FindAddress | None = None, describe: Describe | None = None
-) -> click.Group:
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The program around the commands; what is null, they do themselves.
+
+    `schema`: of the envelope of --json.
+    """
+
+    find_address: FindAddress | None = None
+    describe: Describe | None = None
+    translate: Translate | None = None
+    schema: str = SCHEMA
+
+
+def fabric_commands(host: Host | None = None) -> click.Group:
     """The group `fabric`."""
+    host = host or Host()
 
     @click.group(name="fabric")
     def group() -> None:
         """Streams of a node's fabric."""
 
-    group.add_command(_ls(find_address))
-    group.add_command(_tail(find_address, describe or _described))
+    group.add_command(_ls(host))
+    group.add_command(_tail(host))
     return group
 
 
 def _connection_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Machine-readable output."),
-        click.option("--token", envvar=TOKEN_VARIABLE, default="", help="Bearer token."),
+        click.option("--json", "as_json", is_flag=True, help="one JSON envelope instead of text"),
         click.option(
-            "--address", envvar=ADDRESS_VARIABLE, default="", help="host:port or unix:PATH."
+            "--token", envvar=TOKEN_VARIABLE, default="", show_default=False, help="bearer token"
+        ),
+        click.option(
+            "--address",
+            envvar=ADDRESS_VARIABLE,
+            default="",
+            show_default=False,
+            help="of the fabric: host:port or unix:PATH",
         ),
     ):
         command = option(command)
     return command
 
 
-def _ls(find_address: FindAddress | None) -> click.Command:
+def _ls(host: Host) -> click.Command:
     @click.command()
     @click.argument("prefix", default="")
     @_connection_options
     @click.pass_context
     def ls(context: click.Context, prefix: str, address: str, token: str, as_json: bool) -> None:
         """List streams: kind, state, what can be read, readers."""
-        where = _where(context, address, find_address)
-        _run(_list(where, token, prefix, as_json=as_json), as_json=as_json)
+        where = _where(context, address, host)
+        _run(_list(host, where, token, prefix, as_json=as_json), host, as_json=as_json)
 
     return ls
 
 
-def _tail(find_address: FindAddress | None, describe: Describe) -> click.Command:
+def _tail(host: Host) -> click.Command:
+    describe = host.describe or _described
+
     @click.command()
     @click.argument("stream")
-    @click.option("--from", "first", default="live", help="oldest, live, or an offset.")
-    @click.option("--name", default="", help="Remember the position at the server, under a name.")
-    @click.option("--count", type=click.IntRange(min=1), help="Stop after so many items.")
+    @click.option("--from", "first", default="live", help="oldest, live, or an offset")
+    @click.option(
+        "--name",
+        default="",
+        show_default=False,
+        help="remember the position at the server, under a name",
+    )
+    @click.option("--count", type=click.IntRange(min=1), help="stop after so many items")
     @_connection_options
     @click.pass_context
     def tail(
@@ -89,13 +117,14 @@ def _tail(find_address: FindAddress | None, describe: Describe) -> click.Command
     ) -> None:
         """Follow a stream, one line an item, until it ends or you do."""
         offset = _first(first)
-        where = _where(context, address, find_address)
+        where = _where(context, address, host)
 
         def show(item: "Item") -> None:
             facts = describe(stream, item)
             click.echo(_item_line(item, facts, as_json=as_json))
 
-        _run(_follow(where, token, stream, name, offset, count, show, as_json), as_json=as_json)
+        work = _follow(where, token, stream, name, offset, count, show, as_json)
+        _run(work, host, as_json=as_json)
 
     return tail
 
@@ -103,7 +132,7 @@ def _tail(find_address: FindAddress | None, describe: Describe) -> click.Command
 # ------------------------------------------------------------------ what they do
 
 
-async def _list(address: str, token: str, prefix: str, *, as_json: bool) -> None:
+async def _list(host: Host, address: str, token: str, prefix: str, *, as_json: bool) -> None:
     async with await _connected(address, token) as fabric:
         streams = await fabric.list_streams(prefix)
     rows = [
@@ -122,7 +151,7 @@ async def _list(address: str, token: str, prefix: str, *, as_json: bool) -> None
         for info in streams
     ]
     if as_json:
-        click.echo(_envelope({"streams": rows}))
+        click.echo(_envelope(host.schema, {"streams": rows}))
         return
     width = max([len(info.name) for info in streams], default=0)
     for row in rows:
@@ -168,10 +197,32 @@ async def _connected(address: str, token: str) -> "RemoteFabric":
     from perper_core.errors import NotFound
     from perper_core.wire.client import connect
 
+    if not await _listens(address):
+        raise Unreachable(address)
     try:
         return await connect(address, token=token)
     except NotFound as error:
         raise Unreachable(address) from error
+
+
+async def _listens(address: str) -> bool:
+    """False where it is sure that nobody does: gRPC would go on trying for seconds."""
+    import asyncio
+
+    host, _, port = address.rpartition(":")
+    try:
+        if host == "unix":
+            _, writer = await asyncio.open_unix_connection(port)
+        elif port.isdecimal():
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        else:
+            return True
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return True
+    writer.close()
+    return True
 
 
 class Unreachable(Exception):
@@ -181,12 +232,12 @@ class Unreachable(Exception):
 # ------------------------------------------------------------------ input and output
 
 
-def _where(context: click.Context, address: str, find_address: FindAddress | None) -> str:
+def _where(context: click.Context, address: str, host: Host) -> str:
     if address:
         return address
-    if find_address is None:
+    if host.find_address is None:
         raise click.UsageError(f"where is the server? Give --address or {ADDRESS_VARIABLE}.")
-    return find_address(context)
+    return host.find_address(context)
 
 
 def _first(text: str) -> int:
@@ -225,11 +276,11 @@ def _note_truncated(first: int, *, as_json: bool) -> None:
         click.echo(f"items before {first} are gone; going on there", err=True)
 
 
-def _envelope(data: object) -> str:
-    return json.dumps({"schema": SCHEMA, "ok": True, "data": data, "errors": [], "warnings": []})
+def _envelope(schema: str, data: object) -> str:
+    return json.dumps({"schema": schema, "ok": True, "data": data, "errors": [], "warnings": []})
 
 
-def _run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
+def _run(work: Coroutine[Any, Any, None], host: Host, *, as_json: bool) -> None:
     import uvloop
 
     from perper_core.errors import FabricError
@@ -238,15 +289,17 @@ def _run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
         uvloop.run(work)
     except KeyboardInterrupt:
         sys.exit(EXIT_OK)
-    except Unreachable as error:
+    except (Unreachable, FabricError) as error:
+        if host.translate is None:
+            _tell(error, as_json=as_json)
+        raise host.translate(error) from error
+
+
+def _tell(error: "Unreachable | FabricError", *, as_json: bool) -> NoReturn:
+    if isinstance(error, Unreachable):
         hint = "is the node running, and is this its fabric's address?"
         message = f"no fabric server answers at {error}"
         _refuse("Unreachable", message, hint, EXIT_UNREACHABLE, as_json=as_json, retryable=True)
-    except FabricError as error:
-        _refuse_fabric(error, as_json=as_json)
-
-
-def _refuse_fabric(error: "FabricError", *, as_json: bool) -> NoReturn:
     hints = {
         "NotFound": ("`fabric ls` shows the streams there are", EXIT_REJECTED),
         "Denied": (f"give a token with --token or {TOKEN_VARIABLE}", EXIT_KEY),

@@ -314,7 +314,11 @@ def _encode(acked: int) -> bytes:
 
 
 def _decode(body: bytes) -> int:
-    match decode_value(body):
+    try:
+        fields = decode_value(body)
+    except FabricError as error:
+        raise Corrupt("a listener's position does not decode") from error
+    match fields:
         case [int(acked)]:
             return acked
         case _:

@@ -20,7 +20,8 @@ class FabricError(Exception):
     indefinite: ClassVar[bool] = False
     """True when the command may have taken effect all the same."""
 
-    def __init__(self, message: str = "", **details: Detail) -> None:
+    # Positional only: a handler elsewhere may name a detail `message` or `self`.
+    def __init__(self, message: str = "", /, **details: Detail) -> None:
         super().__init__(message or type(self).__name__)
         self.message = message
         self.details: dict[str, Detail] = details
@@ -77,7 +78,7 @@ class Truncated(FabricError):
 
     status = "OUT_OF_RANGE"
 
-    def __init__(self, message: str = "", *, first: int, **details: Detail) -> None:
+    def __init__(self, message: str = "", /, *, first: int, **details: Detail) -> None:
         super().__init__(message, first=first, **details)
         self.first = first
 
@@ -100,7 +101,7 @@ class Exhausted(FabricError):
 
     status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, message: str = "", *, retry_ms: int = 0, **details: Detail) -> None:
+    def __init__(self, message: str = "", /, *, retry_ms: int = 0, **details: Detail) -> None:
         super().__init__(message, retry_ms=retry_ms, **details)
         self.retry_ms = retry_ms
 
@@ -111,7 +112,7 @@ class OutcomeUnknown(FabricError):
     status = "DEADLINE_EXCEEDED"
     indefinite = True
 
-    def __init__(self, message: str = "", *, id: str, **details: Detail) -> None:
+    def __init__(self, message: str = "", /, *, id: str, **details: Detail) -> None:
         super().__init__(message, id=id, **details)
         self.id = id
 
@@ -133,7 +134,7 @@ class Failed(FabricError):
 
     status = "UNKNOWN"
 
-    def __init__(self, message: str = "", *, type: str, **details: Detail) -> None:
+    def __init__(self, message: str = "", /, *, type: str, **details: Detail) -> None:
         super().__init__(message, type=type, **details)
         self.type = type
 

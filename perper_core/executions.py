@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
-from perper_core.errors import AlreadyFinished, Conflict, Corrupt, Invalid, StaleToken
+from perper_core.errors import (
+    AlreadyFinished,
+    Conflict,
+    Corrupt,
+    FabricError,
+    Invalid,
+    StaleToken,
+)
 from perper_core.failures import decode_failure, encode_failure
 from perper_core.limits import ATTEMPTS_MAX, BACKOFF_MAX_MS
 from perper_core.ports import ExecutionOptions, ExecutionState, Failure
@@ -18,6 +25,7 @@ from perper_core.values import Value, decode_value, encode_value
 
 LOST = Failure("WorkerLost", "the worker was lost in mid-work as often as it may be")
 DIGEST_BYTES = 16
+_STATES = tuple([state.value for state in ExecutionState])
 OPEN_STATES = (ExecutionState.CREATED, ExecutionState.RESERVED)
 
 
@@ -318,7 +326,7 @@ def decode_execution(body: bytes) -> Execution:
     argument_end = head_end + int.from_bytes(body[4:8], "big")
     try:
         fields = decode_value(body[8:head_end])
-    except Invalid as error:
+    except FabricError as error:
         raise Corrupt("an execution does not decode") from error
     match fields:
         case [
@@ -335,7 +343,7 @@ def decode_execution(body: bytes) -> Execution:
             (bytes() | None) as failure,
             int(done_token),
             bool(forgotten),
-        ] if argument_end <= len(body):
+        ] if argument_end <= len(body) and state in _STATES:
             return Execution(
                 instance,
                 delegate,

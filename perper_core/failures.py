@@ -28,7 +28,12 @@ def encode_failure(failure: Failure) -> bytes:
 
 
 def decode_failure(raw: bytes) -> Failure:
-    match decode_value(raw):
+    """Raises Corrupt."""
+    try:
+        fields = decode_value(raw)
+    except FabricError as error:
+        raise Corrupt("a failure does not decode") from error
+    match fields:
         case [str(kind), str(message), list(pairs), bool(retry)]:
             details = []
             for pair in pairs:

@@ -16,6 +16,7 @@ from testnet.limits import VIEW_S
 from testnet.probe import blocks, get
 
 RATE_S: Final = 5.0  # messages per second are a mean over so long
+ANSWERING: Final = ("ready", "listening")
 _BLOCKS_KEPT_MAX: Final = 4_096
 
 
@@ -26,12 +27,20 @@ class Row:
     name: str
     state: str
     height: int = 0
+    known_height: int | None = None  # of the chain, where this one is behind
     slots: int | None = None
     preference: str | None = None
     streak: int | None = None
     settle_ms: int | None = None
     peers: int | None = None
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_BLOCKS_KEPT_MAX))
+
+    @property
+    def word(self) -> str:
+        """Its state, or how many heights it has to catch up."""
+        if self.known_height is None or self.state not in ANSWERING:
+            return self.state
+        return f"behind {max(0, self.known_height - self.height):,}"
 
     def rate(self, now_s: float) -> float:
         """Messages a second, over the last RATE_S."""
@@ -66,6 +75,7 @@ class Board:
         """A validator's status."""
         row, deciding = self.rows[name], status["deciding"]
         row.height = status["height"]
+        row.known_height = status["known_height"] if status["catching_up"] else None
         row.slots, row.peers = status["slots"], status["peers"]
         row.preference, row.streak = deciding["preference"], deciding["streak"]
         row.settle_ms = status.get("settle_ms")
@@ -81,7 +91,7 @@ class Board:
         while True:
             state = self._state_of(node.name)
             self.rows[node.name].state = state
-            if state in ("ready", "listening"):
+            if state in ANSWERING:
                 try:
                     await self._status(node)
                 except Unreachable:

@@ -105,9 +105,15 @@ class Child:
             async with asyncio.timeout(timeout_s), self._changed:
                 await self._changed.wait_for(lambda: self.state in states or not self.alive)
         except TimeoutError as error:
-            raise TimedOut(f"{self.name} is not {states[0]} after {timeout_s:g} s") from error
+            raise TimedOut(
+                f"{self.name} is not {states[0]} after {timeout_s:g} s",
+                hint=f"{self._log_path} has its words; on a busy machine fewer validators may do",
+            ) from error
         if not self.alive:
-            raise self.error or TimedOut(f"{self.name} was stopped before it was {states[0]}")
+            raise self.error or TimedOut(
+                f"{self.name} was stopped before it was {states[0]}",
+                hint="`apocryph testnet status` shows what each validator does",
+            )
 
     async def failed(self) -> None:
         """Wait until it ends by itself, and raise its own error; a restart is none."""

@@ -38,11 +38,19 @@ def testnet() -> None:
 
 
 @testnet.command()
-@click.option("-n", "--validators", type=click.IntRange(1, 64), help="how many validators")
-@click.option("--slots", type=click.IntRange(1), help="slots of the chain, dealt evenly")
-@click.option("--epoch-blocks", type=click.IntRange(1), help="heights of an epoch")
-@click.option("--seed", type=click.IntRange(0), help="keys that are the same every time")
-@click.option("--port", type=click.IntRange(0, 65_535), help="of the visible gateway")
+@click.option(
+    "-n", "--validators", type=click.IntRange(1, 64), help="how many validators  [default: 4]"
+)
+@click.option(
+    "--slots", type=click.IntRange(1), help="slots of the chain, dealt evenly  [default: 600]"
+)
+@click.option("--epoch-blocks", type=click.IntRange(1), help="heights of an epoch  [default: 256]")
+@click.option(
+    "--seed", type=click.IntRange(0), help="keys that are the same every time  [default: random]"
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="of the visible gateway  [default: 7357]"
+)
 @click.option("--demo", metavar="NAME", help="start sample agents: pingpong")
 @click.option(
     "--until",
@@ -125,7 +133,7 @@ def accounts(net: str, output: Output) -> Exit:
 
 @testnet.command()
 @click.argument("node", required=False)
-@click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=20, show_default=True)
+@click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=20, help="newest of each")
 @click.option("-f", "--follow", is_flag=True, help="go on as more is logged")
 @net_option
 @with_output

@@ -83,7 +83,10 @@ def ask(path: Path, request: Request, *, timeout_s: float = ASK_S) -> dict[str, 
             line.sendall(json.dumps(request).encode() + b"\n")
             raw = line.makefile("rb").readline(LINE_BYTES_MAX)
     except TimeoutError as error:
-        raise TimedOut(f"the supervisor did not answer within {timeout_s:g} s") from error
+        raise TimedOut(
+            f"the supervisor did not answer within {timeout_s:g} s",
+            hint="`apocryph testnet logs supervisor` tells more; `apocryph testnet down` ends it",
+        ) from error
     except OSError as error:
         raise Unreachable(
             "the supervisor of this testnet does not answer",

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from node.errors import AlreadyRunning, NodeError, TimedOut, UsageError
+from node.errors import AlreadyRunning, NodeError, Stopped, TimedOut, UsageError
 from testnet.child import keep_log_short
 from testnet.control import ask
 from testnet.folder import About, Folder
@@ -58,7 +58,10 @@ def prepare(asked: Asked) -> tuple[Folder, About]:
     owner = folder.supervisor()
     if owner is not None:
         raise AlreadyRunning(
-            f"the testnet {asked.name!r} is already running (process {owner})", owner_pid=owner
+            f"the testnet {asked.name!r} is already running (process {owner})",
+            owner_pid=owner,
+            hint=f"`apocryph testnet status --net {asked.name}` shows it; "
+            f"`apocryph testnet down --net {asked.name}` stops it",
         )
     if folder.exists:
         about = folder.about()
@@ -218,16 +221,15 @@ def _redirect(folder: Folder) -> None:
 async def _serve(folder: Folder, about: About, pipe: int) -> None:
     from node.cli.output import as_node_error, error_record
 
-    answer: dict[str, Any] = {"ok": True}
     try:
         async with running(folder, about) as supervisor:
-            _answer(pipe, answer)
+            _answer(pipe, {"ok": True})
             await supervisor.done.wait()
     except Ended:
-        pass
+        stopped = Stopped(f"the testnet {about.name!r} was stopped before it was ready")
+        _answer(pipe, {"ok": False, "errors": [error_record(stopped)]})
     except (NodeError, OSError) as error:
-        answer = {"ok": False, "errors": [error_record(as_node_error(error))]}
-        _answer(pipe, answer)
+        _answer(pipe, {"ok": False, "errors": [error_record(as_node_error(error))]})
 
 
 def _answer(pipe: int, answer: dict[str, Any]) -> None:
@@ -262,7 +264,8 @@ def down(folder: Folder) -> bool:
         _signal(folder, owner, signal.SIGKILL)
     while _alive(owner):
         if time.monotonic() > deadline + DOWN_S:
-            raise TimedOut(f"process {owner} is still there")
+            hint = f"it was sent SIGKILL; `ps -p {owner}` tells why it stays"
+            raise TimedOut(f"process {owner} is still there", hint=hint)
         time.sleep(POLL_S)
     return True
 

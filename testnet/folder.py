@@ -36,6 +36,7 @@ class Member:
     peer: str  # text
     api: str = ""  # URL
     fabric: str = ""  # host:port
+    listen: str = ""  # host:port, for links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +200,7 @@ def _document(about: About, folder: Path) -> dict[str, Any]:
             "peer": one.peer,
             "api": one.api,
             "fabric": one.fabric,
+            "listen": one.listen,
             "folder": str(folder / one.name),
         }
         for one in about.nodes
@@ -218,7 +220,10 @@ def _document(about: About, folder: Path) -> dict[str, Any]:
 
 
 def _about(told: dict[str, Any]) -> About:
-    nodes = [Member(one["name"], one["peer"], one["api"], one["fabric"]) for one in told["nodes"]]
+    nodes = [
+        Member(one["name"], one["peer"], one["api"], one["fabric"], one.get("listen", ""))
+        for one in told["nodes"]
+    ]
     return About(
         name=str(told["name"]),
         chain=str(told["chain"]),

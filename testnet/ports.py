@@ -1,20 +1,17 @@
-"""Ports on loopback: the one that users see, those that the system picks, and who owns a busy one.
+"""Ports on loopback: the one that users see, and those that the system picks.
 
 Knows nothing of what listens.
 """
 
 import errno
-import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from node.errors import PortBusy
+from node.listeners import owner_of
 from testnet.folder import LOOPBACK
 
 BACKLOG: Final = 128
-_LISTENING: Final = "0A"  # the state column of /proc/net/tcp
 
 
 class Reserved:
@@ -51,47 +48,11 @@ def listen(port: int) -> socket.socket:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         if error.errno == errno.EACCES:
-            raise PortBusy(f"port {port} may not be used by this user") from error
+            cause = f"port {port} may not be used by this user"
+            raise PortBusy(cause, hint="choose another with --port") from error
         owner = owner_of(port)
         who = f"process {owner}" if owner else "another process"
-        raise PortBusy(f"port {port} is in use by {who}", owner_pid=owner) from error
+        hint = "choose another with --port" + (f", or stop process {owner}" if owner else "")
+        raise PortBusy(f"port {port} is in use by {who}", owner_pid=owner, hint=hint) from error
     one.setblocking(False)
     return one
-
-
-def owner_of(port: int) -> int:
-    """The process that listens on a port of this machine; 0 where it cannot be known."""
-    inodes = _listening_inodes(port)
-    if not inodes:
-        return 0
-    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-        if not inodes.isdisjoint(_links(process / "fd")):
-            return int(process.name)
-    return 0
-
-
-def _links(folder: Path) -> Iterator[str]:
-    """What the links of a folder say; none of a process that ended, or that is another user's."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in names:
-        try:
-            yield os.readlink(folder / name)
-        except OSError:
-            continue  # closed meanwhile
-
-
-def _listening_inodes(port: int) -> frozenset[str]:
-    found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                found.append(f"socket:[{fields[9]}]")
-    return frozenset(found)

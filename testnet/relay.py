@@ -7,9 +7,12 @@ first.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from typing import Final
 
+from node.nofile import OWN_FILES, raise_limit
 from testnet.limits import ASK_S, RELAY_BUFFER_BYTES, RELAY_LINKS_MAX
 
+FILES_EACH: Final = 2  # open files of one connection: its two sides
 Targets = Callable[[], Sequence[tuple[str, int]]]
 
 
@@ -77,8 +80,11 @@ class Relay:
         self._listening, self._targets = listening, targets
         self._server: asyncio.Server | None = None
         self._fronts: dict[_Front, asyncio.Task[None]] = {}
+        self._most = RELAY_LINKS_MAX
 
     async def start(self) -> None:
+        files = raise_limit(needed=0)
+        self._most = max(1, min(RELAY_LINKS_MAX, (files - OWN_FILES) // FILES_EACH))
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Front(self), sock=self._listening)
 
@@ -94,7 +100,7 @@ class Relay:
 
     def joined(self, front: _Front) -> None:
         assert front.transport is not None
-        if len(self._fronts) >= RELAY_LINKS_MAX:
+        if len(self._fronts) >= self._most:
             front.transport.abort()
             return
         self._fronts[front] = asyncio.get_running_loop().create_task(self._carry(front))

@@ -102,9 +102,11 @@ class Session:
             if reply.status != 200:
                 raise told(reply.body["errors"][0])
             status = reply.body
+            told_of = {key: status[key] for key in ("known_height", "catching_up")}
             if status["height"] > 0:
                 limit = CERTIFICATES_STATUS_MAX
-                return await witness.row(node, status["height"], certificates=limit)
+                row = await witness.row(node, status["height"], certificates=limit)
+                return {**row, **told_of}
             return {
                 "name": node.name,
                 "height": 0,
@@ -112,6 +114,7 @@ class Session:
                 "state_root": status["state_root"],
                 "slots": status["slots"],
                 "certificates_verified": 0,
+                **told_of,
             }
         except Unreachable as error:
             return silent(node.name, error)
@@ -172,5 +175,7 @@ def silent(name: str, error: NodeError) -> dict[str, Any]:
         "state_root": None,
         "slots": None,
         "certificates_verified": None,
+        "known_height": None,
+        "catching_up": None,
         "cause": str(error),
     }

@@ -78,12 +78,19 @@ def check_name(name: str) -> str:
 
 
 def local_parameters(slots: int | None = None, epoch_blocks: int | None = None) -> Parameters:
-    """The preset `local`, with other slots or epochs. Raises SpecUnusable naming the inequality."""
-    chosen = {"slots": slots, "epoch_blocks": epoch_blocks}
+    """The preset `local`, with other slots or epochs. Raises SpecUnusable naming the inequality.
+
+    Claims of a short epoch close in its last quarter, as late as the protocol allows.
+    """
+    preset = Parameters.local()
+    chosen = {"slots": slots or preset.slots, "epoch_blocks": epoch_blocks or preset.epoch_blocks}
+    chosen["claim_close"] = max(1, min(preset.claim_close, chosen["epoch_blocks"] // 4))
     try:
-        return Parameters.local(**{name: n for name, n in chosen.items() if n is not None})
+        return Parameters.local(**chosen)
     except ParameterError as error:
-        raise SpecUnusable(f"parameters: {error}", hint=_HINT) from error
+        numbers = ", ".join([f"{name} {n}" for name, n in chosen.items()])
+        cause = f"parameters: {error}; with {numbers}, facts_max {preset.facts_max}"
+        raise SpecUnusable(cause, hint=_HINT) from error
 
 
 def make(wanted: TestnetSpec, *, clock_ms: int, dice: Dice) -> Genesis:

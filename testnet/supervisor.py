@@ -129,10 +129,10 @@ class Supervisor:
 
     def _tell(self) -> None:
         """Where everybody listens, into testnet.json."""
-        nodes = [
-            replace(one, api=self.children[one.name].api, fabric=self.children[one.name].fabric)
-            for one in self.about.nodes
-        ]
+        nodes = []
+        for one in self.about.nodes:
+            child = self.children[one.name]
+            nodes.append(replace(one, api=child.api, fabric=child.fabric, listen=child.listen))
         self.about = replace(self.about, nodes=tuple(nodes))
         self.folder.write_about(self.about)
 

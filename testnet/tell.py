@@ -5,7 +5,7 @@ Knows no process: the supervisor answers over its socket, validators over their 
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from node.cli.output import Output
 from node.codes import Exit
@@ -15,6 +15,8 @@ from testnet.folder import About, Folder, names
 from testnet.limits import NODE_ACTION_S
 from testnet.probe import get
 from testnet.session import Session, silent
+
+PLACES: Final = ("name", "peer", "listen", "api", "fabric", "folder")
 
 
 def testnets(output: Output) -> Exit:
@@ -48,17 +50,25 @@ def status(net: str, output: Output) -> Exit:
     about = folder.about()
     processes = _processes(folder)
     session = Session(folder, about)
-    rows = asyncio.run(_rows(session, about, processes))
+    rows = asyncio.run(_rows(session, folder, processes))
     data = {"net": net, "api": about.api, "chain": about.chain, "nodes": rows}
     columns = ("name", "state", "height", "block", "state_root", "slots", "certificates_verified")
-    shown = [[row[column] for column in columns] for row in rows]
-    return output.result(data, output.table(columns, shown))
+    shown = [[row["name"], _word(row), *[row[column] for column in columns[2:]]] for row in rows]
+    places = [[row[column] for column in PLACES] for row in rows]
+    text = f"{output.table(columns, shown)}\n\n{output.table(PLACES, places)}"
+    return output.result(data, text)
+
+
+def _word(row: dict[str, Any]) -> str:
+    behind = row["catching_up"] and f", behind {row['known_height'] - row['height']}"
+    return f"{row['state']}{behind or ''}"
 
 
 async def _rows(
-    session: Session, about: About, processes: dict[str, dict[str, Any]]
+    session: Session, folder: Folder, processes: dict[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Every validator in order; one whose process does not run is not asked."""
+    about = session.about
     answering, found = [], {}
     for one in about.nodes:
         process = processes[one.name]
@@ -72,8 +82,9 @@ async def _rows(
     rows = []
     for one in about.nodes:
         process = processes[one.name]
-        told = {key: process[key] for key in ("state", "pid", "api", "fabric")}
-        rows.append({**found[one.name], **told})
+        told = {key: process[key] for key in ("state", "pid", "api", "fabric", "listen")}
+        place = {"peer": one.peer, "folder": str(folder.node_path(one.name))}
+        rows.append({**found[one.name], **told, **place})
     return rows
 
 

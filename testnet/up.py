@@ -39,7 +39,7 @@ def _detached(
     data = asyncio.run(_drive(session, demo, until))
     return output.result(
         {**data, "running": True},
-        f"{about.name} runs {len(about.nodes)} validators at {session.about.api}; "
+        f"{about.name} runs {_count(about)} at {session.about.api}; "
         f"stop it with: apocryph testnet down --net {about.name}",
     )
 
@@ -69,7 +69,7 @@ async def _here(
             session = Session(folder, supervisor.about)
             if until is None:
                 data = await unless_done(supervisor, _drive(session, demo, None))
-                ready = f"ready: {len(about.nodes)} validators at {session.about.api}"
+                ready = f"ready: {_count(about)} at {session.about.api}"
                 output.result({**data, "running": True}, ready)
                 await _look(supervisor, output)
                 return Exit.OK
@@ -116,7 +116,11 @@ async def _view(board: Board, output: Output, about: About) -> None:
 
 
 def _starting(about: About) -> str:
-    return f"starting {len(about.nodes)} validators of {about.name}"
+    return f"starting {_count(about)} of {about.name}"
+
+
+def _count(about: About) -> str:
+    return f"{len(about.nodes)} validator{'s' if len(about.nodes) != 1 else ''}"
 
 
 def _reached(output: Output, until: int, data: dict[str, Any]) -> str:

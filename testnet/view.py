@@ -50,7 +50,7 @@ def line(board: Board) -> str:
     """All validators in one line."""
     parts = []
     for row in board.rows.values():
-        word = "" if row.state == "ready" else f" {row.state}"
+        word = "" if row.word == "ready" else f" {row.word}"
         parts.append(f"{row.name} {row.height}{word}")
     return f"{' · '.join(parts)} · {board.rate():.1f} messages/s"
 
@@ -58,7 +58,7 @@ def line(board: Board) -> str:
 async def _lines(board: Board, output: Output) -> None:
     shown = None
     while True:
-        now = (board.heights, tuple([row.state for row in board.rows.values()]))
+        now = (board.heights, tuple([row.word for row in board.rows.values()]))
         if now != shown:
             shown = now
             output.note(line(board))
@@ -95,7 +95,7 @@ def table(board: Board, title: str) -> "Table":
         drawn.add_column(name, justify="right" if right else "left", no_wrap=True)
     now_s = time.monotonic()
     for row in board.rows.values():
-        style = None if row.state == "ready" else "dim"
+        style = None if row.word == "ready" else "dim"
         drawn.add_row(*cells(row, now_s), style=style)
     return drawn
 
@@ -106,7 +106,7 @@ def cells(row: Row, now_s: float) -> tuple[str, ...]:
     settled = "-" if row.settle_ms is None else f"{row.settle_ms} ms"
     return (
         row.name,
-        row.state,
+        row.word,
         f"{row.height:,}",
         _number(row.slots),
         "-" if row.preference is None else f"…{row.preference[-_ID_SHOWN:]}",

@@ -26,6 +26,7 @@ from network.errors import HandshakeError, RemoteError
 from network.limits import (
     CLOSE_GRACE_S,
     DEAD_S,
+    FIRST_MESSAGE_S,
     FLUSH_RECORDS_MAX,
     HANDSHAKE_MESSAGE_MAX,
     HANDSHAKE_S,
@@ -115,7 +116,6 @@ class TcpLink(asyncio.Protocol):
         self.since = self._heard_at = self._spoke_at = self._loop.time()
         self.rtt_ms: float | None = None
         self.sent_bytes = self.received_bytes = 0
-        self.admitted = False  # counted as half open by the owner's admission
 
     # -- what others read -------------------------------------------------------------------------
 
@@ -187,6 +187,9 @@ class TcpLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self._stage is Stage.CLOSED:  # abandoned before the loop came to say so
+            self._transport.abort()
+            return
         self._owner.attached(self)
         self._transport.set_write_buffer_limits(high=0)
         sock: socket.socket = transport.get_extra_info("socket")
@@ -201,7 +204,13 @@ class TcpLink(asyncio.Protocol):
                 self._stage = Stage.CLOSED
                 self._transport.abort()
                 return
-        self._limit = self._loop.call_later(HANDSHAKE_S, self._end, "handshake takes too long")
+        self._allow(HANDSHAKE_S if self.outbound else FIRST_MESSAGE_S)
+
+    def _allow(self, seconds: float) -> None:
+        """So much time for what is left of the handshake."""
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = self._loop.call_later(seconds, self._end, "handshake takes too long")
 
     def pause_writing(self) -> None:
         self._paused_at = self._loop.time()
@@ -212,6 +221,17 @@ class TcpLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end("connection lost" if exc is None else f"connection lost: {exc}")
+        self._detach()
+
+    def abandon(self, cause: str) -> None:
+        """The loop has given up the connection while it was made. Nothing can be written, and
+        `connection_lost` may never come: uvloop closes such a transport without a word."""
+        self._end(cause)
+        self._detach()
+
+    def _detach(self) -> None:
+        if self.closed.done():
+            return
         self._owner.detached(self)
         if self._abort is not None:
             self._abort.cancel()
@@ -274,6 +294,10 @@ class TcpLink(asyncio.Protocol):
     def _on_handshake(self, message: bytes) -> None:
         assert self._handshake is not None
         answer = self._handshake.receive(message)
+        if (
+            not self.outbound and not self._handshake.done
+        ):  # message 1: it does not only hold a place
+            self._allow(HANDSHAKE_S)
         if answer is not None:
             self._write(answer)
         if not self._handshake.done:

@@ -41,6 +41,7 @@ from network.ports import (
 
 NS_PER_MS: Final = 1_000_000
 REPLACED: Final = "replaced by a newer link"
+ACCEPT_TURNS: Final = 3  # of the loop, from an accepted socket to its link
 OTHER_INSTANCE: Final = "replaced by another instance"
 
 
@@ -64,14 +65,14 @@ class MeshCarrier:
         draw: Draw,
         random_bytes: RandomBytes,
         clock_ms: Callable[[], int] = wall_ms,
-        admission: Admission | None = None,
+        admission: Admission[TcpLink] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._draw = draw
         self._random_bytes = random_bytes
         self._clock_ms = clock_ms
-        self._admission = admission or Admission()
+        self._admission: Admission[TcpLink] = admission or Admission()
         self._identity: LinkIdentity | None = None
         self._server: asyncio.Server | None = None
         self._dialler: Dialler | None = None
@@ -116,6 +117,8 @@ class MeshCarrier:
         if self._dialler is not None:
             dialler, self._dialler = self._dialler, None
             await dialler.stop()
+        for _ in range(ACCEPT_TURNS):  # what the server accepted before it closed becomes a link
+            await asyncio.sleep(0)
         links = list(self._all)
         for link in links:
             link.close("closing")
@@ -131,12 +134,17 @@ class MeshCarrier:
     async def _dial(self, address: PeerAddress) -> None:
         loop = asyncio.get_running_loop()
         link = TcpLink(self, self._handshake(address.peer))
+        connected = False
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await loop.create_connection(lambda: link, address.host, address.port)
+                connected = True
                 cause = await link.ready
         except BaseException:
-            link.close("given up")
+            if connected:
+                link.close("given up")
+            else:
+                link.abandon("given up")
             raise
         if cause is not None:
             raise HandshakeError(cause)
@@ -158,13 +166,15 @@ class MeshCarrier:
         now = asyncio.get_running_loop().time()
         if self._server is None or self.switch.conduct.host_banned(link.host, now):
             return None
-        if self._admission.admit(link.host, now) is not None:
+        entrance = self._admission.admit(link, link.host, now)
+        if entrance.gives_way is not None:
+            entrance.gives_way.close("too many half-open links")
+        if entrance.refused:
             return None
-        link.admitted = True
         return self._handshake(None)
 
     def authenticated(self, link: TcpLink) -> None:
-        self._settle(link)
+        self._admission.settled(link)
         now = asyncio.get_running_loop().time()
         if self.switch.conduct.standing(link.peer, now) is Standing.BANNED:
             raise HandshakeError("banned")
@@ -211,7 +221,7 @@ class MeshCarrier:
         link.close("twin")
 
     def gone(self, link: TcpLink, stage: Stage, cause: str) -> None:
-        self._settle(link)
+        self._admission.settled(link)
         if stage is not Stage.OPEN or self._open.get(link.peer) is not link:
             return
         del self._open[link.peer]
@@ -221,11 +231,6 @@ class MeshCarrier:
         self.switch.link_down(link, cause)
         if self._dialler is not None:
             self._dialler.lost(link)
-
-    def _settle(self, link: TcpLink) -> None:
-        if link.admitted:
-            link.admitted = False
-            self._admission.settled()
 
     def _housekeeping(self) -> None:
         loop = asyncio.get_running_loop()

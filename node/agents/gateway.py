@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from consensus.effects import Commit, Refused
+from node.agents.gateway_doors import Doors, bounded
 from node.agents.gateway_events import EventHandlers
 from node.agents.gateway_health import HealthHandlers
 from node.agents.gateway_limits import BODY_BYTES_MAX, KEEPALIVE_S, STOP_S
@@ -39,7 +40,9 @@ class GatewayAgent(Agent):
         self._face, self._token = face, token
         self._listen = Address(host, port)
         self.url = ""
+        self.doors = Doors()
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
 
     @on("Start")
     async def start(self, context: Context, argument: Value) -> None:
@@ -55,14 +58,17 @@ class GatewayAgent(Agent):
             shutdown_timeout=STOP_S,
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._listen.host, self._listen.port, backlog=BACKLOG)
+        assert runner.server is not None, "it is set up"
+        loop, make = asyncio.get_running_loop(), bounded(self.doors, runner.server)
         try:
-            await site.start()
+            server = await loop.create_server(
+                make, self._listen.host, self._listen.port, backlog=BACKLOG
+            )
         except OSError as error:
             await runner.cleanup()
             raise PortBusy(f"the API cannot listen on {self._listen.text}: {error}") from error
-        self._runner = runner
-        host, port = runner.addresses[0][:2]
+        self._runner, self._server = runner, server
+        host, port = server.sockets[0].getsockname()[:2]
         self.url = f"http://{Address(host, port).text}"
         log.info("the API listens on %s", self.url)
 
@@ -70,7 +76,8 @@ class GatewayAgent(Agent):
     async def stop(self, context: Context, argument: Value) -> None:
         """Answer who waits, let readers of events go, close."""
         runner, self._runner = self._runner, None
-        if runner is not None:
+        if runner is not None and self._server is not None:
+            self._server.close()
             self._outcomes.wake_all()
             self._events.stop()
             await asyncio.sleep(0)
@@ -78,7 +85,7 @@ class GatewayAgent(Agent):
 
     def _app(self) -> web.Application:
         face, names = self._face, Names(self._face.spec)
-        self._outcomes, self._load = Outcomes(), Load()
+        self._outcomes, self._load = Outcomes(), Load(self.doors)
         self._events = EventHandlers(face, names)
         self._messages = MessageHandlers(face, names, self._outcomes)
         parts = (
@@ -121,6 +128,9 @@ class GatewayAgent(Agent):
             "api_requests_open": self._load.open,
             "api_messages_accepted_total": self._messages.accepted,
             "api_messages_refused_total": self._messages.refused,
+            "api_connections": self.doors.open,
+            "api_connections_refused_total": self.doors.refused,
+            "api_connections_cut_total": self.doors.cut,
             "api_waiting": self._outcomes.waiting,
             "api_event_clients": self._events.clients,
             "api_event_clients_lagged_total": self._events.lagged,

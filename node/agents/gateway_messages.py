@@ -123,7 +123,7 @@ class MessageHandlers:
                 document = await request.json()
         except TimeoutError:
             raise refuse(408, "timeout", f"the body took more than {BODY_S_MAX:.0f} s") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise refuse(400, "usage", "the body is not JSON") from None
         texts = document.get("messages") if isinstance(document, dict) else None
         if not isinstance(texts, list) or not texts:

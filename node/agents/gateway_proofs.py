@@ -11,7 +11,7 @@ from aiohttp import web
 from consensus import proofs
 from consensus.block import Body, Header
 from consensus.certificates import Certificate
-from consensus.errors import TextError
+from consensus.errors import NotProvable, TextError
 from consensus.ids import ACCOUNT_TYPE, Id, id_from_text, id_text, key_from_text
 from consensus.messages import Message
 from consensus.stateproof import Proof
@@ -49,6 +49,8 @@ class ProofHandlers:
                 height, path = self._of_input(id_from_text(text), of)
         except TextError as error:
             raise refuse(400, "usage", str(error)) from error
+        if not self._face.spec.kind.votes:
+            raise refuse(409, "not_provable", str(NotProvable(self._face.spec.consensus)))
         stored = self._face.chain.block(height)
         assert stored is not None, "proved heights are committed"
         raw = await self._file(stored, path)

@@ -16,6 +16,7 @@ from consensus.ids import (
     hash_from_text,
     hash_text,
     id_from_text,
+    id_text,
 )
 from consensus.leaves import TABLE_KEY, decode_table
 from consensus.state import State
@@ -33,7 +34,7 @@ from node.errors import MessageInvalid
 from node.execution.keys import AGENT, AGENT_BYTES, AgentRecord, read_balance
 from node.execution.prices import MESSAGE_GAS
 from node.execution.views import ViewError, view
-from node.forms import Edge, Misfit, form, json_int, read_address, read_named
+from node.forms import Edge, Misfit, form, json_bytes, json_int, read_address, read_named
 from node.ports import Face
 from node.refusals import refusal
 from node.schema import (
@@ -76,6 +77,7 @@ class ReadHandlers:
             web.get("/v1/agents/{ref}", self.agent),
             web.get("/v1/agents/{ref}/views/{name}", self.view),
             web.get("/v1/accounts/{id}", self.account),
+            web.get("/v1/chain", self.chain),
             web.get("/v1/slots", self.slots),
             web.get("/v1/peers", self.peers),
         ]
@@ -95,6 +97,23 @@ class ReadHandlers:
             "block_messages_max": spec.parameters.block_messages_max,
         }
         return answer(found)
+
+    async def chain(self, request: web.Request) -> web.Response:
+        """What who joins has to know; `checkpoint` is the newest block, empty at genesis."""
+        spec, chain = self._face.spec, self._face.chain
+        newest = chain.block(chain.height) if chain.height > 0 else None
+        return answer(
+            {
+                "chain": id_text(spec.id),
+                "name": spec.name,
+                "consensus": spec.consensus,
+                "genesis_time_ms": spec.genesis_time_ms,
+                "slots": spec.parameters.slots,
+                "epoch_blocks": spec.parameters.epoch_blocks,
+                "checkpoint": f"{newest.height}:{id_text(newest.id)}" if newest else "",
+                "spec": json_bytes(spec.raw),
+            }
+        )
 
     # ---- blocks ---------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What the gateway says: JSON, or the one error envelope; who may speak to it at all.
 
-Nothing that a request holds is trusted: lengths are bounded, a token or loopback is needed, and
-over loopback the Host must be this machine's (a page of a browser elsewhere cannot reach it).
+Nothing that a request holds is trusted: lengths are bounded; where a token is set it is needed,
+from this machine too, whose proxy may speak for anybody; without one only this machine is answered,
+and the Host must be this machine's (a page of a browser elsewhere cannot reach it).
 """
 
 import hmac
@@ -14,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from consensus.errors import ConsensusError
+from node.agents.gateway_doors import Doors
 from node.agents.gateway_limits import REQUESTS_MAX, TEXT_MAX
 from node.errors import CODES, Exit, NodeError
 from node.schema import Fault, Json, envelope
@@ -101,14 +103,18 @@ def guard(token: str) -> Any:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in OPEN_PATHS:
+            return await handler(request)
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-        if token and scheme.lower() == "bearer":
-            if not hmac.compare_digest(shown.strip().encode(), token.encode()):
+        if token:
+            if scheme.lower() != "bearer":
+                return _denied("this node's token is needed")
+            # Heads may hold any bytes; those that are no UTF-8 come as surrogates.
+            told = shown.strip().encode(errors="surrogateescape")
+            if not hmac.compare_digest(told, token.encode()):
                 return _denied("the token is not this node's")
-        elif request.path in OPEN_PATHS:
-            pass
         elif not _is_loopback(request.remote) or not _is_loopback(_host_of(request)):
-            return _denied("from other machines a token is needed")
+            return _denied("without a token only this machine is answered")
         return await handler(request)
 
     return check
@@ -158,9 +164,10 @@ def _http(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 class Load:
-    """Counts what is being answered, and refuses above the bound."""
+    """Counts what is being answered, and refuses above the bound; tells the doors of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, doors: Doors | None = None) -> None:
+        self._doors = doors or Doors()
         self.open = 0
         self.total = 0
         self.refused = 0
@@ -174,9 +181,11 @@ class Load:
                 return error_answer(503, [told])
             self.open += 1
             self.total += 1
+            self._doors.began(request.protocol)
             try:
                 return await handler(request)
             finally:
                 self.open -= 1
+                self._doors.ended(request.protocol)
 
         return count

@@ -6,9 +6,8 @@ Outward: records to topics, asks to peers, answers from the store. Knows the wir
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from consensus.block import Block, Body, Header
 from consensus.effects import (
     BLOCK,
     BODIES,
@@ -35,17 +34,19 @@ from consensus.events import (
     ProposalReceived,
     VotesReceived,
 )
-from consensus.ids import BlockId, ChainId, MessageId, Peer, id_text
+from consensus.ids import ChainId, Peer, id_text
 from consensus.messages import Message
 from network import errors as network_errors
-from network.buckets import Bucket
 from network.inbox import Inbox
-from network.ports import Class, Dropped, Network
+from network.ports import Class, Dropped, Health, Network
 from network.ports import Gossip as Arrived
 from network.ports import LinkDown as LinkLost
 from network.ports import LinkUp as LinkMade
 from network.ports import Verdict as Judgement
+from node.agents.library import Librarian
 from node.agents.screening import Screening, Turned, place_of, turned
+from node.agents.twins import STATEMENT_BYTES_MAX, Twins
+from node.agents.twins import TOPIC as TWINS_TOPIC
 from node.core import NodeCore
 from node.speech import (
     NONE,
@@ -54,8 +55,6 @@ from node.speech import (
     TOPIC_BYTES_MAX,
     TOPICS,
     Heard,
-    Held,
-    answer,
     asked,
     batches,
     certificate_checks,
@@ -70,9 +69,6 @@ from perper_core.values import Value
 
 log = logging.getLogger("apocryph.gossip")
 
-LIBRARY_BURST = 1_024  # tips, blocks and bodies that a peer may ask for at once
-LIBRARY_PER_S = 256
-BUDGETS_MAX = 1_024
 PUSHED_INFLIGHT = 4  # certificates of one peer being verified
 OUTBOX_MS = 4  # messages of users wait this long for others to share a payload
 OUTBOX_MAX = 8_192
@@ -113,7 +109,11 @@ class GossipAgent(Agent):
         offer: Callable[[Event], bool],
         on_twin: Callable[[str], None],
         affordable: Callable[[Message], bool],
+        twins: Twins,
+        friends: Collection[bytes] = (),  # peers that the operator has named
     ) -> None:
+        self._twins = twins
+        self._friends = frozenset(friends)
         self.on_twin = on_twin
         self.screening = Screening(core, affordable)
         self.network, self.inbox = network, inbox
@@ -125,7 +125,7 @@ class GossipAgent(Agent):
         self.lost = 0  # links that ended
         self.banned = 0  # of them, by blame
         self.flooded = 0  # gossips beyond what a link may send, dropped by the network
-        self._budgets: dict[Peer, Bucket] = {}  # of linked peers, for what they ask of the store
+        self.library = Librarian(chain, core, chain_id, self._known)
         self._chain_id = chain_id
         self._prefix = f"apx/{id_text(chain_id)}/"
         self._names = {self._prefix + topic: topic for topic in TOPICS}
@@ -139,6 +139,7 @@ class GossipAgent(Agent):
     async def start(self, context: Context, argument: Value) -> None:
         for topic in TOPICS:
             self.network.subscribe(self._prefix + topic, TOPIC_BYTES_MAX[topic])
+        self.network.subscribe(self._prefix + TWINS_TOPIC, STATEMENT_BYTES_MAX)
         for proto in (POLL, CERT, TIP, BLOCK, BODIES):
             inflight = PUSHED_INFLIGHT if proto == CERT else INFLIGHT_PER_PEER
             self.network.serve(proto, REQUEST_BYTES_MAX, inflight, self._server(proto))
@@ -160,10 +161,13 @@ class GossipAgent(Agent):
                         self.offer(LinkUp(Peer(item.peer)))
                     case LinkLost():
                         self.peers.pop(Peer(item.peer), None)
-                        self._budgets.pop(Peer(item.peer), None)
+                        self.library.left(Peer(item.peer))
                         self.lost += 1
                         self.banned += item.cause.startswith("banned")
                         self.offer(LinkDown(Peer(item.peer)))
+                    case Health(state="twin"):
+                        self._count(self.ignored, "twin_hint")
+                        self._tell_twin(self._twins.challenge())
                     case Dropped():
                         self.flooded += item.n if item.why == "flood" else 0
                         log.info("network: %s", item)
@@ -173,6 +177,9 @@ class GossipAgent(Agent):
                 await self._judge(heard)
 
     def _hear(self, item: Arrived) -> Heard | None:
+        if item.topic == self._prefix + TWINS_TOPIC:
+            self._hear_instance(item)
+            return None
         topic = self._names.get(item.topic)
         source = None if item.origin.link is None else Peer(item.origin.link)
         if topic is None:
@@ -194,6 +201,26 @@ class GossipAgent(Agent):
         else:
             self._ignore(item, found.cause)
         return None
+
+    def _hear_instance(self, item: Arrived) -> None:
+        """A challenge or an answer of whoever may have a twin; ours may be meant."""
+        try:
+            found = self._twins.hear(item.data, self.screening.owns)
+        except ConsensusError as error:
+            self._refuse(item, error.code)
+            return
+        if found.verdict is Judgement.REJECT:
+            self._count(self.refused, found.cause)
+        self.network.verdict(item.token, found.verdict, found.key, found.cause)
+        if found.answer:
+            self._tell_twin(found.answer)
+            self._tell_twin(self._twins.challenge())
+
+    def _tell_twin(self, statement: bytes) -> None:
+        if statement:
+            expires = self._loop.time() + GOSSIP_EXPIRES_S
+            topic = self._prefix + TWINS_TOPIC
+            self.network.publish(topic, statement, Class.MESSAGE, statement, expires)
 
     def _refuse(self, item: Arrived, cause: str) -> None:
         """Wrong in itself: blame the link, count it."""
@@ -241,7 +268,8 @@ class GossipAgent(Agent):
         machine = self.core.engine.machine
         for _, vote in event.votes:
             if vote.peer == machine.peer and place_of(vote) > machine.record.place:
-                self.on_twin(f"height {vote.height}, round {vote.round}, {vote.phase}")
+                place = f"height {vote.height}, round {vote.round}, {vote.phase}"
+                self.on_twin(f"it has signed {place}, which this node does not remember")
 
     # ---- queries of peers -----------------------------------------------------------------------
 
@@ -255,30 +283,37 @@ class GossipAgent(Agent):
         self._count(self.refused, cause)
         self.network.blame(peer, REJECT_POINTS, cause)
 
-    def _library_query(self, proto: str, peer: Peer, data: bytes) -> bytes:
-        now = self._loop.time()
-        if peer not in self._budgets:
-            if len(self._budgets) >= BUDGETS_MAX:
-                self._budgets.pop(next(iter(self._budgets)))
-            self._budgets[peer] = Bucket(LIBRARY_BURST, LIBRARY_PER_S, now)
-        if not self._budgets[peer].take(now):
-            self._count(self.ignored, "queries")
-            raise network_errors.Busy("too many queries")
+    def _known(self, peer: Peer) -> bool:
+        """Owns slots now, or was named by the operator: asks for more than strangers may."""
+        return peer in self._friends or peer in self.core.engine.machine.standing.votes.weights
+
+    async def _library_query(self, proto: str, peer: Peer, data: bytes) -> bytes:
         try:
-            return answer(self, proto, data)
+            return await self.library.answer(peer, proto, data)
         except ConsensusError as error:
             self._blame(peer, error.code)
             raise network_errors.Refused(error.code) from error
+        except network_errors.Busy:
+            self._count(self.ignored, "queries")
+            raise
 
     def _engine_query(self, proto: str, peer: Peer, data: bytes) -> "bytes | Awaitable[bytes]":
         if len(self._queries) >= QUERIES_OPEN_MAX:
             self._count(self.ignored, "queries")
             raise network_errors.Busy("polls")
         try:
+            if proto == POLL:
+                past = self.library.past(peer, data)
+                if past is not None:
+                    return past
+                self.library.count_poll(peer)
             event = asked(proto, data, self._asked + 1, peer, self._chain_id)
         except ConsensusError as error:
             self._blame(peer, error.code)
             raise network_errors.Refused(error.code) from error
+        except network_errors.Busy:
+            self._count(self.ignored, "queries")
+            raise
         if isinstance(event, CertificateReceived):
             return self._pushed(event, peer)
         self._asked += 1
@@ -388,28 +423,3 @@ class GossipAgent(Agent):
             events = [AskFailed(effect.ask, effect.peer)]
         for event in events:
             self.offer(event)
-
-    # ---- node.speech.Library --------------------------------------------------------------------
-
-    def tip(self) -> int:
-        return max(0, self.chain.height)
-
-    def certified(self, height: int) -> Held | None:
-        stored = self.chain.block(height) if height >= 1 else None
-        if stored is None:
-            return None
-        block = Block(Header.decode(stored.header), Body.decode(stored.body))
-        return Held(block, stored.certificate, None)
-
-    def candidate(self, block: BlockId) -> Held | None:
-        candidate = self.core.engine.machine.standing.candidates.get(block)
-        if candidate is None:
-            return None
-        proposal = candidate.proposal
-        word = None if proposal is None else (proposal.peer, proposal.signature)
-        return Held(candidate.block, b"", word)
-
-    def bodies(self, ids: Sequence[MessageId]) -> list[bytes]:
-        found, missing = self.core.lookup(ids)
-        stored = self.chain.messages(missing) if missing else []
-        return [*[message.raw for message in found], *[raw for raw in stored if raw is not None]]

@@ -4,7 +4,7 @@ Wrong in itself: refused, and the link is blamed. Early, late, known, of an unkn
 one signer: ignored without blame (network §3, protocol §11). Knows no network and performs nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, assert_never
 
 from consensus import claims
@@ -101,13 +101,23 @@ class Screening:
         core, machine = self._core, self._core.engine.machine
         if certificate.chain != core.spec.id:
             return CHAIN
+        if not core.spec.kind.votes:
+            return PLACE
         if certificate.epoch != core.spec.parameters.epoch(certificate.height):
             return PLACE
-        if certificate.height != core.height:
-            return LATE if certificate.height < core.height else EARLY
-        if machine.standing.certificate is not None:
-            return KNOWN
-        return self._weight(certificate)
+        if certificate.height > core.height:
+            return EARLY
+        known, weights = machine.standing.certificate, machine.standing.votes.weights
+        if certificate.height < core.height:
+            # Another block at a recent height is a fork: everybody has to see it (§10).
+            known = machine.recent.get(certificate.height)
+            table = machine.tip.view.table_of(certificate.epoch)
+            if known is None or table is None:
+                return LATE
+            weights = table.weights
+        if known is not None and known.block == certificate.block:
+            return KNOWN if certificate.height == core.height else LATE
+        return self._weight(certificate, weights)
 
     # ---- votes and proposals --------------------------------------------------------------------
 
@@ -119,7 +129,7 @@ class Screening:
             self._votes.clear()
             self._proposals.clear()
 
-    def _owner(self, peer: Peer) -> bool:
+    def owns(self, peer: Peer) -> bool:
         """Of this epoch or the one before: keys are free, only owners are worth a signature."""
         view = self._core.engine.machine.tip.view
         weights = self._core.engine.machine.standing.votes.weights
@@ -130,13 +140,15 @@ class Screening:
         core, machine = self._core, self._core.engine.machine
         if vote.chain != core.spec.id:
             return CHAIN
+        if not core.spec.kind.votes:
+            return PLACE
         if vote.epoch != core.spec.parameters.epoch(vote.height):
             return PLACE
         if vote.peer == machine.peer:
             # Newer than the record: either forged, or this key signs elsewhere (protocol §7).
             return "" if place_of(vote) > machine.record.place else KNOWN
         new_table = vote.height == core.height + 1 and vote.epoch != machine.standing.epoch
-        if not new_table and not self._owner(vote.peer):
+        if not new_table and not self.owns(vote.peer):
             return STRANGER
         if vote.height < core.height and vote.height not in machine.recent:
             return LATE
@@ -152,7 +164,7 @@ class Screening:
             return PLACE
         if not core.height <= fields.height <= core.height + 1:
             return LATE if fields.height < core.height else EARLY
-        if fields.epoch == machine.standing.epoch and not self._owner(proposal.peer):
+        if fields.epoch == machine.standing.epoch and not self.owns(proposal.peer):
             return STRANGER
         candidate = machine.standing.candidates.get(proposal.id)
         if candidate is not None and candidate.proposal is not None:
@@ -163,10 +175,10 @@ class Screening:
 
     # ---- facts ----------------------------------------------------------------------------------
 
-    def _weight(self, claimed: Aggregate | Certificate) -> str:
+    def _weight(self, claimed: Aggregate | Certificate, weights: Mapping[Peer, int]) -> str:
         """Of other keys than the owners', or of too few: no signature is worth a look."""
         try:
-            check_weight(claimed, self._core.engine.machine.standing.votes.weights)
+            check_weight(claimed, weights)
         except InvalidCertificate:
             return WEIGHT
         return ""
@@ -174,9 +186,11 @@ class Screening:
     def _aggregate(self, fact: Aggregate) -> str:
         if fact.chain != self._core.spec.id:
             return CHAIN
+        if not self._core.spec.kind.votes:
+            return PLACE
         if fact.height != self._core.height:
             return LATE if fact.height < self._core.height else EARLY
-        return self._weight(fact)
+        return self._weight(fact, self._core.engine.machine.standing.votes.weights)
 
     def _fact(self, fact: Fact) -> str:
         pool = self._core.facts_pool
@@ -196,7 +210,7 @@ class Screening:
                 assert_never(fact)
         if cause or held:
             return cause or KNOWN
-        return "" if self._owner(peer) else STRANGER
+        return "" if self.owns(peer) else STRANGER
 
     def _of_here(self, chain: bytes) -> str:
         return "" if chain == self._core.spec.id else CHAIN

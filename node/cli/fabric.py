@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from node.cli.net import NET_DEFAULT, read_net
-from perper_core.cli import fabric_commands
+from node.cli.output import SCHEMA
+from node.errors import Denied, NodeError, NotFound, Rejected, TimedOut, Unreachable
+from perper_core.cli import Host, fabric_commands
 
 if TYPE_CHECKING:
     from perper_core.ports import Item
@@ -23,6 +25,21 @@ def find_address(context: click.Context) -> str:
     """The fabric of the node that `--net` and `--node` mean."""
     net = read_net(os.environ.get("APOCRYPH_NET") or NET_DEFAULT)
     return net.fabric(context.meta.get(NODE, ""))
+
+
+def translate(error: Exception) -> NodeError:
+    """What a user is told for what a fabric, or nobody, answered."""
+    match getattr(error, "code", ""):
+        case "NotFound":
+            return NotFound(str(error), hint="`apocryph fabric ls` shows the streams there are")
+        case "Denied":
+            return Denied(str(error))
+        case "OutcomeUnknown":
+            return TimedOut(str(error), hint="the node went away: try again")
+        case "":
+            hint = "`apocryph testnet status` and `apocryph node status DIR` show addresses"
+            return Unreachable(f"no fabric answers at {error}", hint=hint)
+    return Rejected(str(error), reason=str(getattr(error, "code", "")))
 
 
 def describe(stream: str, item: "Item") -> object:
@@ -48,7 +65,7 @@ def _described(stream: str, raw: bytes) -> dict[str, Any] | None:
         case "blocks":
             _, header, certificate = decode(raw, max_bytes=ITEM_BYTES_MAX)
             told = header_json(Header.decode(header))
-            signers = len(Certificate.decode(certificate).signatures)
+            signers = len(Certificate.decode(certificate).signatures) if certificate else 0
             kept = ("height", "block", "round", "epoch", "time_ms", "state_root", "gas_used")
             return {**{key: told[key] for key in kept}, "signatures": signers}
         case "votes":
@@ -61,12 +78,12 @@ def _described(stream: str, raw: bytes) -> dict[str, Any] | None:
                 "peer": peer_text(vote.peer),
             }
         case "receipts":
-            height, receipts = decode(raw, max_bytes=ITEM_BYTES_MAX)
-            return {"height": height, "receipts": len(receipts)}
+            height, first, receipts, more = decode(raw, max_bytes=ITEM_BYTES_MAX)
+            return {"height": height, "first": first, "receipts": len(receipts), "more": more}
         case "events":
-            height, rows = decode(raw, max_bytes=ITEM_BYTES_MAX)
+            height, _, rows, more = decode(raw, max_bytes=ITEM_BYTES_MAX)
             events = [{"input": row[0], "agent": hash_text(row[1]), "type": row[2]} for row in rows]
-            return {"height": height, "events": events}
+            return {"height": height, "events": events, "more": more}
     return None
 
 
@@ -79,13 +96,21 @@ def _set_node(context: click.Context, option: click.Parameter, value: str | None
     context.meta[NODE] = value or ""
 
 
-fabric = fabric_commands(find_address, describe)
+fabric = fabric_commands(Host(find_address, describe, translate, SCHEMA))
 for command in fabric.commands.values():
     command.params += [
         click.Option(
-            ["--net"], metavar="NAME", help="Which testnet.", expose_value=False, callback=_set_net
+            ["--net"],
+            metavar="NAME",
+            help="which testnet; else APOCRYPH_NET, else default",
+            expose_value=False,
+            callback=_set_net,
         ),
         click.Option(
-            ["--node"], metavar="NAME", help="Which node.", expose_value=False, callback=_set_node
+            ["--node"],
+            metavar="NAME",
+            help="which node; else the first",
+            expose_value=False,
+            callback=_set_node,
         ),
     ]

@@ -28,14 +28,24 @@ from node.keystore import (
 STDIN: Final = "-"
 HEX_FILE_BYTES_MAX: Final = 80  # 64 digits and a line end
 
+USES: Final = {
+    ACCOUNT: "holds tokens, signs messages",
+    PEER: "owns slots, signs for a node",
+}
 kind_option = click.option(
-    "--peer", is_flag=True, help="the key of a node (slots), not of an account (messages)"
+    "--peer",
+    is_flag=True,
+    help="a node's key, which owns slots; without it an account's, which holds tokens",
 )
 
 
 @click.group()
 def key() -> None:
-    """Keys: made, imported, listed, exported. Always encrypted, never overwritten."""
+    """Keys: made, imported, listed, exported. Always encrypted, never overwritten.
+
+    There are two kinds, and one key is never both: an account's holds tokens and signs messages
+    (`send --as NAME`), a peer's owns slots and signs for a node (`node init --key NAME`).
+    """
 
 
 def keystore() -> Keystore:
@@ -49,7 +59,7 @@ def keystore() -> Keystore:
 @password_option
 @with_output
 def new(name: str, peer: bool, password_file: Path | None, output: Output) -> Exit:
-    """Make a key called NAME."""
+    """Make a key called NAME: an account's, or with --peer a node's."""
     keys = keystore()
     keys.check_free(name)
     password = password_from(output, password_file, of=name, confirm=True)()
@@ -84,10 +94,10 @@ def import_(name: str, file: str, peer: bool, password_file: Path | None, output
 def list_(output: Output) -> Exit:
     """List the keys of the keystore; no password needed."""
     entries = keystore().entries()
-    rows = [(entry.name, entry.kind, entry.text) for entry in entries]
-    text = output.table(("NAME", "KIND", "KEY"), rows)
+    rows = [(entry.name, entry.kind, USES[entry.kind], entry.text) for entry in entries]
+    text = output.table(("name", "kind", "use", "key"), rows)
     if not entries:
-        output.note("no keys yet; `apocryph key new NAME` makes one")
+        output.note(f"no keys in {keystore().folder}; `apocryph key new NAME` makes one")
         text = ""
     return output.result({"keys": [_record(entry) for entry in entries]}, text)
 
@@ -123,7 +133,7 @@ def _read_source(file: str) -> dict[str, object]:
         return {"hex": text.strip()}
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise KeyFileError(f"{file}: neither a keystore nor 64 hex digits")
@@ -136,6 +146,7 @@ def _is_hex(text: str) -> bool:
 
 
 def _made(output: Output, entry: KeyEntry) -> Exit:
+    output.note(f"the {entry.kind} key {entry.name!r} {USES[entry.kind]}")
     output.note(f"kept in {entry.path}; nobody can restore its password")
     return output.result({"key": _record(entry)}, entry.text)
 

@@ -22,24 +22,29 @@ def light() -> None:
 @light.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--chain", metavar="ID|NAME", help="the chain that is trusted, or a testnet's name")
+@click.option("--checkpoint", metavar="HEIGHT:ID", help="a recent block that is trusted")
 @click.option("--net", envvar="APOCRYPH_NET", default="default", help="a testnet, without --chain")
 @with_output
-def verify(file: Path, chain: str | None, net: str, output: Output) -> Exit:
+def verify(file: Path, chain: str | None, checkpoint: str | None, net: str, output: Output) -> Exit:
     """Check the proof in FILE against the chain. Exit 1 names the check that failed."""
     import time
 
     from consensus import proofs
+    from consensus.ids import checkpoint_from_text
     from node.prooffile import TEXT_BYTES_MAX, read_file
     from node.verifier import SodiumVerifier
 
     trusted = _chain(chain, net)
+    vouched = checkpoint_from_text(checkpoint) if checkpoint else None
     with file.open("rb") as source:
         content = source.read(TEXT_BYTES_MAX + 1)
     verifier = SodiumVerifier()
     try:
         raw = read_file(content)
         clock_ms = time.time_ns() // 1_000_000
-        proved = proofs.verify(raw, trusted, verifier=verifier, clock_ms=clock_ms)
+        proved = proofs.verify(
+            raw, trusted, verifier=verifier, clock_ms=clock_ms, checkpoint=vouched
+        )
     finally:
         verifier.close()
     data = _data(proved)

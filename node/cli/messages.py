@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from node.wallet import Wallet
 
 WAIT_DEFAULT_S: Final = 30.0
-SENDER_DEFAULT: Final = "alice"
 
 
 # ---- send ---------------------------------------------------------------------------------------
@@ -28,13 +27,28 @@ SENDER_DEFAULT: Final = "alice"
 @click.argument("ref")
 @click.argument("msg")
 @click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
-@click.option("--as", "sender", default=SENDER_DEFAULT, metavar="NAME", help="who sends and pays")
+@click.option(
+    "--as",
+    "sender",
+    metavar="NAME",
+    help="who sends and pays  [default: alice in a testnet, else the only account]",
+)
 @click.option("--pay", type=click.IntRange(0), default=0, help="tokens that go to the agent")
-@click.option("--gas", type=click.IntRange(0), help="most gas to pay for")
-@click.option("--expires", type=click.IntRange(1), help="last height that may include it")
-@click.option("--after", default="", metavar="ID", help="a message that must be included first")
+@click.option("--gas", type=click.IntRange(0), help="most gas to pay for  [default: 1000]")
+@click.option(
+    "--expires",
+    type=click.IntRange(1),
+    help="last height that may include it  [default: 200 ahead]",
+)
+@click.option(
+    "--after",
+    default="",
+    show_default=False,
+    metavar="ID",
+    help="a message that must be included first",
+)
 @click.option("--wait", is_flag=True, help="until it is included; shows the receipt")
-@click.option("--timeout", default=WAIT_DEFAULT_S, help="seconds to wait", show_default=True)
+@click.option("--timeout", default=WAIT_DEFAULT_S, help="seconds to wait")
 @password_option
 @net_options
 @with_output
@@ -42,7 +56,7 @@ def send(
     ref: str,
     msg: str,
     fields: tuple[str, ...],
-    sender: str,
+    sender: str | None,
     wait: bool,
     timeout: float,
     password_file: Path | None,
@@ -55,14 +69,21 @@ def send(
     from node.client import GAS_DEFAULT
     from node.errors import Rejected, TimedOut
 
+    def ask(name: str) -> str:
+        return password_from(output, password_file, of=name)()
+
     given = named(fields)
-    wallet = net.wallet(lambda name: password_from(output, password_file, of=name)())
-    signer = wallet.unlock(sender)
     if terms["gas"] is None:
         terms["gas"] = GAS_DEFAULT
-    with net.client() as client:
-        declared = _message_fields(client, ref, msg, given)
+    with net.client(output) as client:
+        chain = client.status()["chain"] if net.api_given else ""
+        wallet = net.wallet(ask, chain=chain)
+        schema = _schema(client, ref)
+        declared = _message_fields(schema, ref, msg, given)
         values = _typed(client, wallet, given, declared, f"message {msg}")
+        _check_least(schema["least"].get(msg, {}), given, msg)
+        # Last: it may ask for a password.
+        signer = wallet.unlock(wallet.default() if sender is None else sender)
         message = client.build(signer, ref, msg, values, **terms)
         try:
             sent = client.send(message, wait=wait, timeout_s=timeout)
@@ -95,12 +116,11 @@ def named(fields: Sequence[str]) -> dict[str, str]:
 
 
 def _message_fields(
-    client: "Client", ref: str, msg: str, given: Mapping[str, str]
+    schema: Mapping[str, Any], ref: str, msg: str, given: Mapping[str, str]
 ) -> Mapping[str, str]:
     """Types of a message's fields. Raises MessageInvalid: unknown type, a field that is missing."""
     from node.errors import MessageInvalid, suggestion
 
-    schema = _schema(client, ref)
     messages = schema["messages"]
     if msg not in messages:
         known = ", ".join(messages) or "none"
@@ -113,6 +133,19 @@ def _message_fields(
         wanted = " ".join(f"{name}={declared[name].upper()}" for name in missing)
         raise MessageInvalid(f"{msg} lacks {', '.join(missing)}", hint=f"add {wanted}")
     return declared
+
+
+def _check_least(least: Mapping[str, int], given: Mapping[str, str], msg: str) -> None:
+    """Raises MessageInvalid for what the agent would reject whatever its state. `given`: texts of
+    whole numbers by now."""
+    from node.errors import MessageInvalid
+
+    for name, bound in least.items():
+        if name in given and int(given[name]) < bound:
+            raise MessageInvalid(
+                f"message {msg}: {name}: {given[name]} is less than {bound}",
+                hint=f"give {name} at least {bound}",
+            )
 
 
 def _schema(client: "Client", ref: str) -> Mapping[str, Any]:
@@ -205,18 +238,23 @@ def _told(output: Output, sent: "Sent", name: words.Name) -> Exit:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", required=False)
 @click.argument("view", required=False)
 @click.argument("arguments", nargs=-1, metavar="[ARGUMENT=VALUE]...")
 @net_options
 @with_output
-def query(ref: str, view: str | None, arguments: tuple[str, ...], net: Net, output: Output) -> Exit:
-    """Ask view VIEW of agent REF; without a view: what the agent understands."""
+def query(
+    ref: str | None, view: str | None, arguments: tuple[str, ...], net: Net, output: Output
+) -> Exit:
+    """Ask view VIEW of agent REF; without a view: what it understands; without REF: all agents."""
+    from node.cli.agent import listed
     from node.errors import MessageInvalid, suggestion
     from node.forms import form
 
     given = named(arguments)
-    with net.client() as client:
+    with net.client(output) as client:
+        if ref is None:
+            return listed(client, output)
         schema = _schema(client, ref)
         if view is None:
             return output.result({"agent": ref, "schema": schema}, words.schema_text(schema))
@@ -240,8 +278,12 @@ def query(ref: str, view: str | None, arguments: tuple[str, ...], net: Net, outp
 
 @click.command()
 @click.argument("ref", required=False)
-@click.option("--after", default="", metavar="CURSOR", help="go on after this cursor")
-@click.option("--types", default="", metavar="LIST", help="some of block,receipt,event")
+@click.option(
+    "--after", default="", show_default=False, metavar="CURSOR", help="go on after this cursor"
+)
+@click.option(
+    "--types", default="", show_default=False, metavar="LIST", help="some of block,receipt,event"
+)
 @click.option("--count", type=click.IntRange(1), help="stop after so many")
 @net_options
 @with_output
@@ -250,7 +292,7 @@ def watch(
 ) -> Exit:
     """Blocks, receipts and events as they come; with REF only that agent's. Ctrl-C ends it."""
     wanted = tuple(types.split(",")) if types else (("event",) if ref else ())
-    with net.client() as client:
+    with net.client(output) as client:
         name = words.names_of(client, net.wallet())
         records = client.events(after=after, types=wanted, agent=_agent_of(ref or ""))
         for shown, record in enumerate(records, 1):

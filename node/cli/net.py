@@ -1,11 +1,13 @@
 """Which node a client command speaks to: `--net NAME` of a testnet, or `--api URL`; and whose keys.
 
-Reads testnet.json as the testnet's driver writes it. Knows no request.
+Reads testnet.json as the testnet's driver writes it; a testnet's address is believed only when its
+chain answers there. Knows no other request.
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from node.cli.output import Output
     from node.client import Client
     from node.wallet import Wallet
 
@@ -46,32 +49,85 @@ class Net:
             )
         return str(self.about["api"])
 
-    def client(self, timeout_s: float = 30.0) -> "Client":
+    @contextmanager
+    def client(self, output: "Output", timeout_s: float = 30.0) -> "Iterator[Client]":
+        """A client of the node. Warns when the node is behind.
+
+        Raises WrongChain where another chain answers than the testnet's; what is reached with
+        --api is what was asked for.
+        """
+        from node.cli.words import behind_text
         from node.client import Client
 
-        return Client(self.api, token=os.environ.get(TOKEN_VARIABLE, ""), timeout_s=timeout_s)
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        with Client(self.api, token=token, timeout_s=timeout_s) as client:
+            status = self._status(client)
+            self._check_chain(status)
+            if status.get("catching_up"):
+                told = behind_text(status)
+                output.warn(f"{client.url} is behind: catching up, height {told}")
+            yield client
 
-    def wallet(self, password: Callable[[str], str] | None = None) -> "Wallet":
-        """The testnet's accounts first, then the user's keystore."""
+    def _status(self, client: "Client") -> Mapping[str, Any]:
+        from node.errors import Unreachable
+
+        try:
+            return client.status()
+        except Unreachable as error:
+            if self.api_given:
+                raise
+            hint = f"if it is stopped: apocryph testnet up --net {self.name}"
+            raise Unreachable(f"the testnet {self.name!r}: {error}", hint=hint) from error
+
+    def _check_chain(self, status: Mapping[str, Any]) -> None:
+        from node.errors import WrongChain
+
+        wanted, found = self.about.get("chain"), status.get("chain")
+        if self.api_given or not wanted or wanted == found:
+            return
+        raise WrongChain(
+            f"{self.api} answers for the chain {status.get('chain_name')!r}, {found}; the testnet "
+            f"{self.name!r} has {wanted}",
+            hint=f"`apocryph testnet up --net {self.name}` starts it, with --port for a free port",
+        )
+
+    def wallet(self, password: Callable[[str], str] | None = None, *, chain: str = "") -> "Wallet":
+        """The testnet's accounts first, then the user's keystore.
+
+        `chain`: the one that is spoken to, where --api may have led to another than the testnet's;
+        there its accounts have nothing.
+        """
         from node.config import keys_folder, testnet_accounts
         from node.keystore import Keystore
         from node.wallet import Wallet
 
-        accounts = testnet_accounts(self.name) if self.about else None
+        ours = self.about and chain in ("", self.about.get("chain"))
+        accounts = testnet_accounts(self.name) if ours else None
         return Wallet(
             keystore=Keystore(keys_folder()), testnet_accounts=accounts, password=password
         )
 
     def fabric(self, node: str) -> str:
-        """The fabric's address of one node of the testnet, the first without a name."""
+        """The fabric's address of one node of the testnet, the first without a name.
+
+        Raises NotFound, Unreachable, WrongChain: a fabric does not say whose it is, its node does.
+        """
+        from node.client import Client
         from node.errors import NotFound, suggestion
 
-        self.api  # noqa: B018  says what is missing
+        if not self.about:
+            near = suggestion(self.name, testnet_names())
+            raise NotFound(
+                f"there is no testnet {self.name!r}{near}",
+                hint="`apocryph testnet ls` lists them; --address HOST:PORT is for other nodes",
+            )
         nodes = {str(one["name"]): one for one in self.about.get("nodes", ())}
         found = nodes.get(node) if node else next(iter(nodes.values()), None)
         if found is None or not found.get("fabric"):
             near = suggestion(node, tuple(nodes))
             raise NotFound(f"testnet {self.name!r} has no node {node!r} that runs{near}")
+        with Client(str(found["api"])) as client:
+            self._check_chain(self._status(client))
         return str(found["fabric"])
 
 
@@ -89,7 +145,7 @@ def read_net(name: str, api: str = "") -> Net:
         return Net(name, api, {})
     try:
         about = json.loads(raw) if len(raw) <= ABOUT_BYTES_MAX else None
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict) or not isinstance(about.get("api"), str):
         raise ConfigFileError(f"{path} is not what `apocryph testnet up` writes")
@@ -117,7 +173,13 @@ def net_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME",
         help="which testnet",
     )
-    @click.option("--api", default="", metavar="URL", help="a node's API instead of a testnet's")
+    @click.option(
+        "--api",
+        default="",
+        show_default=False,
+        metavar="URL",
+        help="a node's API instead of a testnet's",
+    )
     @wraps(command)
     def call(*args: Any, net_name: str, api: str, **rest: Any) -> Any:
         return command(*args, net=read_net(net_name, api), **rest)

@@ -4,16 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from node.cli.init import init
 from node.cli.output import Output, envelope, with_output
 from node.cli.password import password_option
 from node.codes import Exit
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-NODE_KEY: Final = "key"  # of key.json, in the node's own folder
 TRACED: Final = "fabric"  # APOCRYPH_TRACE
 folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 
@@ -23,61 +23,7 @@ def node() -> None:
     """One node: its folder, its process, its journal."""
 
 
-# ---- init ---------------------------------------------------------------------------------------
-
-
-@node.command()
-@folder_argument
-@click.option(
-    "--spec", type=click.Path(path_type=Path), required=True, help="the chain's spec.cbor"
-)
-@click.option("--key", "key_name", help="a key of the keystore, made with `key new --peer`")
-@click.option("--name", default="", help="how the node calls itself; else the folder's name")
-@click.option("--peer", "peers", multiple=True, help="id@host:port of a peer to dial; repeatable")
-@click.option("--listen", help="host:port for links of peers")
-@click.option("--api", help="host:port for users' requests")
-@password_option
-@with_output
-def init(
-    folder: Path,
-    spec: Path,
-    key_name: str | None,
-    name: str,
-    peers: tuple[str, ...],
-    listen: str | None,
-    api: str | None,
-    password_file: Path | None,
-    output: Output,
-) -> Exit:
-    """Make FOLDER ready for a node: node.toml, key.json, spec.cbor."""
-    from consensus.ids import id_text
-    from node.cli.password import password_from
-    from node.config import FILE_NAME, keys_folder
-    from node.errors import ConfigError
-    from node.folder import KEY_FILE, read_spec, write_settings
-    from node.keystore import PEER, Keystore, entry_of, write_new
-
-    if (folder / FILE_NAME).exists():
-        raise ConfigError(f"{folder} is a node's folder already", hint="choose another folder")
-    chain = read_spec(spec)
-    name = name or folder.resolve().name
-    given: dict[str, Any] = {"node.name": name, "network.listen": listen, "api.listen": api}
-    settings = {key: value for key, value in given.items() if value}
-    if peers:
-        settings["network.peers"] = list(peers)
-    if key_name is None:
-        keys = Keystore(folder)
-        keys.check_free(NODE_KEY)
-        ask = password_from(output, password_file, of=f"the node {name}", confirm=True)
-        entry = keys.new(NODE_KEY, ask(), kind=PEER)
-    else:
-        write_new(folder / KEY_FILE, Keystore(keys_folder()).export(key_name))
-        entry = entry_of(folder / KEY_FILE)
-    write_settings(folder, spec=chain.raw, settings=settings)
-    output.note(f"edit {folder / FILE_NAME}, then: apocryph node run {folder}")
-    data = {"folder": str(folder), "name": name, "peer": entry.text, "chain": id_text(chain.id)}
-    return output.result(data, f"{entry.text}")
-
+node.add_command(init)
 
 # ---- run ----------------------------------------------------------------------------------------
 
@@ -91,7 +37,10 @@ def init(
 def run(
     folder: Path, testnet_keys: bool, with_parent: bool, password_file: Path | None, output: Output
 ) -> Exit:
-    """Run the node in FOLDER until SIGTERM or Ctrl-C; one line when it listens."""
+    """Run the node in FOLDER until SIGTERM or Ctrl-C.
+
+    Says a line when it listens, while it waits for peers or catches up, and when it is ready.
+    """
     import logging
 
     from node.cli.password import password_from
@@ -123,9 +72,26 @@ def _teller(output: Output) -> Callable[[Mapping[str, object]], None]:
             print(envelope(data=event, ok=True), flush=True)
         elif event["event"] == "listening":
             words = [f"{key}={event[key]}" for key in ("height", "api", "fabric", "listen", "peer")]
-            print(f"ready {event['name']} {' '.join(words)}", flush=True)
+            print(f"listening {event['name']} {' '.join(words)}", flush=True)
+        elif event["event"] == "catching_up":
+            print(f"catching up, {event['height']} of {event['of']}", flush=True)
+        elif event["event"] == "waiting":
+            print(_waiting(event), flush=True)
+        elif event["event"] == "ready":
+            print(f"ready {event['name']} height={event['height']}", flush=True)
 
     return tell
+
+
+def _waiting(event: Mapping[str, object]) -> str:
+    missing = event["missing"]
+    assert isinstance(missing, list), "as the process tells it"
+    words = f"waiting, linked to {event['slots_linked']} of {event['slots']} slots"
+    if not event["clock"]:
+        words += "; the newest block is ahead of this machine's clock: one of them is wrong"
+    if not event["enough"] and not missing:
+        words += "; more than two thirds are needed: name more peers in network.peers"
+    return words + (f"; no link to {', '.join(missing)}" if missing else "")
 
 
 def _trace() -> Callable[[str, str, str], None] | None:
@@ -184,7 +150,14 @@ def status(folder: Path, output: Output) -> Exit:
         raise Unreachable(f"no node runs in {folder}", hint=f"apocryph node run {folder}")
     with Client(str(place["api"])) as client:
         found = client.status()
-    return output.result({**found, "pid": place.get("pid")}, status_text(found))
+    if found["peer"] != place["peer"]:  # it was killed, and its port went to another
+        raise Unreachable(
+            f"no node runs in {folder}: {place['api']} answers as {found['name']!r}, another peer",
+            hint=f"apocryph node run {folder}",
+        )
+    kept = {key: place[key] for key in ("pid", "api", "fabric", "listen")}
+    told = {**found, **kept, "folder": str(folder.resolve())}
+    return output.result(told, status_text(told))
 
 
 @node.command()

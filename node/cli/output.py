@@ -19,20 +19,28 @@ import click
 from consensus import errors as consensus_errors
 from node.codes import Exit
 from node.errors import (
-    ConfigFileError,
+    CheckpointRefused,
+    FileUnusable,
     MessageInvalid,
     NodeError,
+    NotProvable,
     PortBusy,
     ProofRefused,
     SignError,
     SpecUnusable,
     StoreFull,
     TimedOut,
+    TrustTooOld,
     Unreachable,
     UsageError,
 )
 
 SCHEMA: Final = "apocryph/1"
+# Of the outermost context; every command below it has them too.
+SETTINGS: Final[Mapping[str, Any]] = {
+    "help_option_names": ["-h", "--help"],
+    "show_default": True,
+}
 INTERRUPTED: Final = 130  # what shells expect after Ctrl-C
 CELL_CHARACTERS_MAX: Final = 120
 Row = Sequence[object]
@@ -190,6 +198,12 @@ def as_node_error(error: BaseException) -> NodeError:
             return UsageError(error.format_message(), hint=_usage_hint(error))
         case click.ClickException():
             return UsageError(error.format_message())
+        case consensus_errors.NotProvable():
+            return NotProvable(str(error))
+        case consensus_errors.TrustExpired():
+            return TrustTooOld(str(error))
+        case consensus_errors.CheckpointMissed():
+            return CheckpointRefused(str(error))
         case consensus_errors.InvalidProof():
             return ProofRefused(str(error))
         case consensus_errors.SignRefused():
@@ -214,7 +228,7 @@ def _system_error(error: OSError) -> NodeError:
     if isinstance(error, TimeoutError):
         return TimedOut(words)
     if error.filename:
-        return ConfigFileError(words, hint="check the path and who may use it")
+        return FileUnusable(words)
     return Bug(_bug_line(error))
 
 
@@ -248,7 +262,7 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str = "apocry
     output = Output(json="--json" in arguments)
     try:
         # Not `command.main`: it has its own ways with interrupts and closed pipes.
-        with command.make_context(name, list(arguments)) as context:
+        with command.make_context(name, list(arguments), **SETTINGS) as context:
             code = command.invoke(context)
         return int(code) if isinstance(code, int) else Exit.OK
     except click.exceptions.Exit as error:

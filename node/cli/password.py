@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from node.cli.output import Output
-from node.errors import KeyFileError, KeyPasswordWrong, KeyReadable
+from node.errors import KeyPasswordWrong, KeyReadable, PasswordFileError
 
 VARIABLE: Final = "APOCRYPH_PASSWORD_FILE"
 PASSWORD_BYTES_MAX: Final = 4096
@@ -53,9 +53,7 @@ def read_password(path: Path) -> str:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             raw = file.read(PASSWORD_BYTES_MAX + 1)
     except OSError as error:
-        raise KeyFileError(
-            f"{path}: {error.strerror}", hint="check the path of the password file"
-        ) from error
+        raise PasswordFileError(f"{path}: {error.strerror}") from error
     if mode & 0o077:
         raise KeyReadable(
             f"{path} has mode {mode:04o}: others can read it", hint=f"chmod 600 {path}"
@@ -65,5 +63,7 @@ def read_password(path: Path) -> str:
     except UnicodeDecodeError:
         lines = []
     if not lines:
-        raise KeyFileError(f"{path} holds no password", hint="write it as the first line, in UTF-8")
+        raise PasswordFileError(
+            f"{path} holds no password", hint="write it as the first line, in UTF-8"
+        )
     return lines[0]

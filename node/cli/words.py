@@ -32,7 +32,10 @@ def readable(value: Any, name: Name) -> Any:
     """A JSON value with its bytes as text: addresses by name, others as hex."""
     match value:
         case {"/": {"bytes": str(text)}} if len(value) == 1:
-            raw = b64decode(text + "=" * (-len(text) % 4))
+            try:
+                raw = b64decode(text + "=" * (-len(text) % 4))
+            except ValueError:  # a map of an agent's own that looks like bytes
+                return value
             return name(raw) if len(raw) == _ADDRESS_BYTES else f"0x{raw.hex()}"
         case dict():
             return {key: readable(item, name) for key, item in value.items()}
@@ -85,15 +88,43 @@ def status_text(status: Mapping[str, Any]) -> str:
     deciding = status["deciding"]
     at = f"deciding {deciding['height']}, round {deciding['round']}, streak {deciding['streak']}"
     lines = [
-        f"{status['name']}  {status['peer']}",
+        f"{status['name']}  peer {status['peer']}",
+        *[
+            f"{key:7} {status[key]}"
+            for key in ("folder", "listen", "api", "fabric")
+            if key in status
+        ],
         f"chain   {status['chain_name']}  {status['chain']}",
-        f"height  {status['height']}  {status['block']}",
+        f"height  {status['height']}{_behind(status)}  {status['block']}",
         f"state   {status['state_root']}",
         f"epoch   {status['epoch']}, {status['slots']} of {status['slots_occupied']} slots; {at}",
         f"peers   {status['peers']}, pool {status['pool']} messages",
     ]
     if status["halted"]:
         lines.append(f"HALTED  {status['halted']}")
+    return "\n".join(lines)
+
+
+def _behind(status: Mapping[str, Any]) -> str:
+    return f" (catching up, {behind_text(status)})" if status.get("catching_up") else ""
+
+
+def behind_text(status: Mapping[str, Any]) -> str:
+    """`N of M`: how far a node is that catches up."""
+    return f"{status['height']} of {status['known_height']}"
+
+
+def chain_text(data: Mapping[str, Any]) -> str:
+    """What who joins has to know."""
+    kind = f"{data['consensus']}, {data['slots']} slots, epochs of {data['epoch_blocks']} heights"
+    lines = [
+        f"chain       {data['name']}  {data['chain']}",
+        f"kind        {kind}",
+        f"checkpoint  {data['checkpoint'] or '-'}",
+        *[f"peer        {peer}" for peer in data["peers"]],
+    ]
+    if data["file"]:
+        lines.append(f"file        {data['file']}")
     return "\n".join(lines)
 
 
@@ -120,7 +151,7 @@ def block_text(block: Mapping[str, Any]) -> str:
         f"time_ms  {block['time_ms']}",
         f"state    {block['state_root']}",
         f"inputs   {inputs}, {block['facts']} facts, gas {block['gas_used']}",
-        f"certified by {signers} peers" if certificate else "genesis: no certificate",
+        f"certified by {signers} peers" if certificate else "no certificate",
         *block["messages"],
     ]
     return "\n".join(lines)

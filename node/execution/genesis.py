@@ -1,9 +1,13 @@
-"""Height 0: the state that a chain specification describes (protocol §3)."""
+"""Height 0: the state that a chain specification describes (protocol §3), or continues (§10)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from consensus import merkle, transition
 from consensus.block import Header, HeaderFields
+from consensus.certificates import Certificate
 from consensus.encoding import H
-from consensus.errors import SpecError
+from consensus.errors import ContinuesMismatch, EncodingError, SpecError
 from consensus.ids import (
     BlockId,
     Epoch,
@@ -12,14 +16,14 @@ from consensus.ids import (
     Slot,
     id_of_hash,
 )
-from consensus.leaves import view
+from consensus.leaves import OWN_PREFIX, view
 from consensus.messages import FAILED, OK
 from consensus.proposers import genesis_randomness
-from consensus.spec import ChainSpec, GenesisAgent, agent_id
-from consensus.state import MemoryState, Overlay
+from consensus.spec import ChainSpec, Continues, GenesisAgent, agent_id
+from consensus.state import MemoryState, Overlay, Pair
 from consensus.statemap import StateMap
 from node.execution import inbox, settle
-from node.execution.keys import AgentRecord
+from node.execution.keys import SEEN, AgentRecord, agent_key
 from node.execution.plan import Plan
 from node.execution.ports import Input, Outcome, Parent
 from node.execution.prices import MESSAGE_GAS
@@ -29,12 +33,36 @@ from node.execution.window import Window
 NO_PARENT = BlockId(id_of_hash(bytes(32)))
 
 
-def genesis(spec: ChainSpec) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole state after a certified block of another chain, and that block's header."""
+
+    header: Header
+    pairs: dict[bytes, bytes]
+
+    @classmethod
+    def of(cls, header: Header, pairs: Iterable[Pair]) -> "Snapshot":
+        return cls(header, dict(pairs))
+
+
+def continues(snapshot: Snapshot, certificate: Certificate) -> Continues:
+    """What the specification of a chain that goes on from this state names. Raises
+    ContinuesMismatch where block, certificate and state do not belong together."""
+    fields = snapshot.header.fields
+    made = Continues(fields.chain, fields.height, fields.state_root, certificate.raw)
+    _check_snapshot(made, snapshot)
+    return made
+
+
+def genesis(spec: ChainSpec, snapshot: Snapshot | None = None) -> Outcome:
     """Header, state and view of height 0. Raises SpecError for agents that cannot start.
 
     Genesis costs no gas, so what `init` sends or remembers must be paid by the agent's own balance.
+    `snapshot`: the state that the specification continues with, needed iff it continues a chain;
+    raises ContinuesMismatch for any other.
     """
-    first = transition.genesis(spec)
+    taken = _taken_over(spec, snapshot)
+    first = taken | transition.genesis(spec)
     start = MemoryState({key: raw for key, raw in first.items() if raw is not None})
     plan = Plan(
         spec,
@@ -46,7 +74,8 @@ def genesis(spec: ChainSpec) -> Outcome:
         time_ms=spec.genesis_time_ms,
     )
     for agent in spec.genesis_agents:
-        _create(plan, agent)
+        if agent_key(agent_id(agent.name)) not in taken:
+            _create(plan, agent)
     changes = first | settle.changes(plan)
     state = Overlay(MemoryState(), changes)
     state_map = StateMap.empty().update(changes)
@@ -86,9 +115,41 @@ def genesis(spec: ChainSpec) -> Outcome:
     )
 
 
-def genesis_parent(spec: ChainSpec) -> Parent:
+def _taken_over(spec: ChainSpec, snapshot: Snapshot | None) -> transition.Changes:
+    """The old state without what is of the old chain alone: its slots, and the ids of its messages,
+    which name that chain and so cannot come again (§9, §10)."""
+    if (spec.continues is None) != (snapshot is None):
+        cause = "its state is needed" if snapshot is None else "it continues no chain"
+        raise ContinuesMismatch(f"the chain {spec.name}: {cause}")
+    if spec.continues is None or snapshot is None:
+        return {}
+    _check_snapshot(spec.continues, snapshot)
+    if spec.genesis_time_ms <= snapshot.header.fields.time_ms:
+        raise ContinuesMismatch("genesis_time_ms is not after the block that is continued")
+    gone = (OWN_PREFIX, SEEN)
+    return {key: raw for key, raw in snapshot.pairs.items() if not key.startswith(gone)}
+
+
+def _check_snapshot(named: Continues, snapshot: Snapshot) -> None:
+    """Cheap checks first; the root of the whole state last."""
+    fields = snapshot.header.fields
+    try:
+        certificate = Certificate.decode(named.certificate)
+    except EncodingError as error:
+        raise ContinuesMismatch(str(error)) from error
+    certified = (certificate.chain, certificate.height, certificate.block)
+    if certified != (fields.chain, fields.height, snapshot.header.id):
+        raise ContinuesMismatch("the certificate is of another block")
+    if (named.chain, named.height) != (fields.chain, fields.height):
+        raise ContinuesMismatch("the block is of another chain or height")
+    root = StateMap.of(snapshot.pairs.items()).root
+    if not named.state_root == fields.state_root == root:
+        raise ContinuesMismatch("the state does not have the root that is continued")
+
+
+def genesis_parent(spec: ChainSpec, snapshot: Snapshot | None = None) -> Parent:
     """What height 1 stands on, in memory."""
-    outcome = genesis(spec)
+    outcome = genesis(spec, snapshot)
     pairs = {key: raw for key, raw in outcome.changes.items() if raw is not None}
     return Parent(outcome.header, MemoryState(pairs), outcome.map, outcome.view, Window())
 

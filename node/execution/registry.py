@@ -11,6 +11,8 @@ from node.execution.transfers import TOKEN_CODE
 COUNTER_CODE = "native:counter/1"
 PINGPONG_CODE = "native:pingpong/1"
 
+# The least value of a field that its handler takes, whatever the state: clients refuse less.
+LEAST: dict[str, dict[str, dict[str, int]]] = {TOKEN_CODE: {"Transfer": {"amount": 1}}}
 NATIVE = NativeTier({TOKEN_CODE: Token, COUNTER_CODE: Counter, PINGPONG_CODE: PingPong})
 
 

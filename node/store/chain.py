@@ -118,7 +118,7 @@ class ChainData:
         marker = store.get(META_HEIGHT)
         self._height = -1 if marker is None else int.from_bytes(marker, "big")
         self._candidates = {
-            (found.height, found.id): frozenset(Body.decode(found.body).messages)
+            (found.height, found.id): frozenset(_stored_body(found.body).messages)
             for found in self.candidates()
         }
 
@@ -177,6 +177,20 @@ class ChainData:
         self._height = height
         for key in [key for key in self._candidates if key[0] <= height]:
             del self._candidates[key]
+
+    def commit_genesis(
+        self, header: bytes, changes: Mapping[bytes, bytes | None], receipts: Sequence[bytes]
+    ) -> None:
+        """Height 0, which has neither body nor certificate."""
+        self.commit(
+            height=0,
+            header=header,
+            body=b"",
+            certificate=b"",
+            bodies={},
+            changes=changes,
+            receipts=receipts,
+        )
 
     def _without_losers(self, height: int, winner: BlockId) -> dict[bytes, bytes | None]:
         """Removes candidates up to `height`, and bodies that only the losers among them need."""
@@ -292,6 +306,13 @@ def _input_of(receipt: bytes) -> bytes:
     if receipt.startswith(_RECEIPT_START):
         return receipt[len(_RECEIPT_START) : _ID_END]
     return Receipt.decode(receipt).message
+
+
+def _stored_body(raw: bytes) -> Body:
+    try:
+        return Body.decode(raw)
+    except EncodingError as error:
+        raise StoreCorrupt(f"a stored body has another form: {error}") from error
 
 
 def _decoded(schema: Schema, raw: bytes) -> Any:

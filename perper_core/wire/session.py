@@ -60,6 +60,11 @@ def weight(raws: Sequence[bytes]) -> int:
     return sum(map(len, raws)) + ITEM_WEIGHT * len(raws)
 
 
+def _part_weight(op: f.Append) -> int:
+    """What a part costs while it waits: one without items takes memory too."""
+    return weight(op.items) + ITEM_WEIGHT
+
+
 # ------------------------------------------------------------------ frames
 
 
@@ -145,12 +150,12 @@ class Parts:
         """The whole append when `op` was its last part. Exhausted beyond PARTS_BYTES_MAX."""
         if not op.more and nonce not in self._parts:
             return op
-        self._bytes += weight(op.items)
+        parts = self._parts.setdefault(nonce, [])
+        parts.append(op)
+        self._bytes += _part_weight(op)
         if self._bytes > PARTS_BYTES_MAX:
             self.drop(nonce)
             raise Exhausted("parts of appends", bytes_max=PARTS_BYTES_MAX)
-        parts = self._parts.setdefault(nonce, [])
-        parts.append(op)
         if op.more:
             return None
         self.drop(nonce)
@@ -163,7 +168,7 @@ class Parts:
     def drop(self, nonce: int) -> None:
         """Forget what came of it so far."""
         for part in self._parts.pop(nonce, ()):
-            self._bytes -= weight(part.items)
+            self._bytes -= _part_weight(part)
 
     def __contains__(self, nonce: int) -> bool:
         return nonce in self._parts

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from apocryph.__main__ import main
-from consensus.ids import id_text
+from consensus.ids import id_text, peer_text
 from node.keystore import ACCOUNT, write_plain
 from node.validator import Validator
 from tests.node.gateway_lab import running
@@ -98,7 +98,15 @@ def write_testnet(home: Path, node: Validator) -> None:
         "name": NET,
         "api": node.gateway.url,
         "chain": id_text(node.chain_id),
-        "nodes": [{"name": "n1", "api": node.gateway.url, "fabric": "127.0.0.1:1"}],
+        "nodes": [
+            {
+                "name": "n1",
+                "peer": peer_text(node.peer),
+                "api": node.gateway.url,
+                "fabric": "127.0.0.1:1",
+                "listen": "127.0.0.1:2",
+            }
+        ],
     }
     folder.mkdir(parents=True)
     (folder / "testnet.json").write_text(json.dumps(about))

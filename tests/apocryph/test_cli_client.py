@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from consensus.ids import id_of_hash, id_text
+from consensus.ids import id_of_hash, id_text, peer_text
+from node import telling
 from node.errors import Exit
+from node.joining import read_join
+from node.keystore import ACCOUNT, write_plain
+from node.telling import Horizon
 from node.validator import Validator
 from tests.apocryph.cli_lab import NET, Commands, node_in_thread, write_testnet
 from tests.node.gateway_lab import BALANCE
@@ -94,6 +98,9 @@ def test_text_for_people_names_accounts(apocryph: Commands) -> None:
         (("token", "Transfer", "to=@bob", "amount"), "expected FIELD=VALUE"),
         (("token", "Transfer", "to=@bob", "to=@bob"), "given twice"),
         (("token", "Transfer", "to=@bob", "amount=5", "--as", "nobody"), "no account @nobody"),
+        (("token", "Transfer", "to=@bob", "amount=0"), "amount: 0 is less than 1"),
+        (("token", "Transfer", "to=@bob", "amount=-5"), "amount: -5 is less than 1"),
+        (("token", "Transfer", "to=@bob", f"amount={-(2**70)}"), "is less than 1"),
         (("token",), "MSG"),
         (("token", "Transfer", "--nope"), "nope"),
     ],
@@ -208,14 +215,18 @@ def test_the_net_is_chosen_before_or_after_the_command(
 
 
 def test_watch_tells_what_happened_with_cursors(apocryph: Commands) -> None:
-    apocryph("send", "counter", "Add", "by=1", "--wait")
-    said = apocryph("watch", "--after", "0.0", "--count", "4", "--json")
+    before = apocryph.json("block").data["height"]
+    for _ in range(2):
+        assert apocryph("send", "counter", "Add", "by=1", "--wait").code == Exit.OK
+    last, one, two = f"{before}.9999", before + 1, before + 2
+    said = apocryph("watch", "--after", last, "--count", "4", "--json")
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert [line["type"] for line in lines] == ["block", "receipt", "event", "block"]
-    assert [line["cursor"] for line in lines] == ["1.0", "1.1", "1.2", "2.0"]
-    said = apocryph("watch", "counter", "--after", "0.0", "--count", "1")
+    cursors = [f"{one}.0", f"{one}.1", f"{one}.2", f"{two}.0"]
+    assert [line["cursor"] for line in lines] == cursors
+    said = apocryph("watch", "counter", "--after", last, "--count", "1")
     assert "event counter Changed value=" in said.out
-    rest = apocryph("watch", "--after", "1.1", "--count", "1", "--json")
+    rest = apocryph("watch", "--after", cursors[1], "--count", "1", "--json")
     assert json.loads(rest.out) == lines[2]
 
 
@@ -258,3 +269,97 @@ def test_proofs_of_balances_and_messages(apocryph: Commands, tmp_path: Path) -> 
     assert enveloped.data["bytes"] > 1_000
     file.write_text(enveloped.out)
     assert "valid: receipt" in apocryph("light", "verify", str(file)).out
+
+
+# ---- another chain, a node that is behind --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("block",), ("tx", UNKNOWN), ("proof", UNKNOWN), ("query", "token"), ("agent", "list"),
+        ("chain", "show"), ("watch", "--count", "1"), ("fabric", "ls"),
+        ("send", "token", "Transfer", "to=@bob", "amount=5"),
+    ],
+)  # fmt: skip
+def test_an_address_that_answers_for_another_chain_is_refused(
+    apocryph: Commands, home: Path, node: Validator, arguments: tuple[str, ...]
+) -> None:
+    about = home / "testnets" / NET / "testnet.json"
+    stale = home / "testnets" / "stale"
+    stale.mkdir(exist_ok=True)
+    other = {**json.loads(about.read_text()), "name": "stale", "chain": UNKNOWN}
+    (stale / "testnet.json").write_text(json.dumps(other))
+    height = node.chain.height
+    said = apocryph.json(*arguments, "--net", "stale")
+    assert (said.error["code"], said.code) == ("wrong_chain", Exit.SAFETY)
+    assert id_text(node.chain_id) in said.error["message"] and UNKNOWN in said.error["message"]
+    assert "--net stale" in said.error["hint"]
+    assert node.chain.height == height
+    if arguments[0] == "block":  # what is reached by its address is what was asked for
+        assert apocryph.json("block", "--net", "stale", "--api", node.gateway.url).code == Exit.OK
+    if arguments[0] == "send":  # but a testnet's accounts are of its own chain
+        write_plain(stale / "accounts" / "alice.json", bytes(32), name="alice", kind=ACCOUNT)
+        said = apocryph.json(*arguments, "--net", "stale", "--api", node.gateway.url)
+        assert "there is no account" in said.error["message"]
+
+
+def test_a_node_that_is_behind_is_warned_of(
+    apocryph: Commands, node: Validator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert apocryph.json("block").envelope["warnings"] == []
+    height = node.chain.height
+    monkeypatch.setattr(telling, "horizon", lambda _: Horizon(height, height + 40, True))
+    (warning,) = apocryph.json("block").envelope["warnings"]
+    assert f"catching up, height {height} of {height + 40}" in warning
+    assert "warning: " in apocryph("block").err
+
+
+# ---- what is there -------------------------------------------------------------------------------
+
+
+def test_agents_are_listed_by_both_commands(apocryph: Commands) -> None:
+    data = apocryph.json("agent", "list").data
+    assert {one["agent"]: one["code"] for one in data["agents"]} == {
+        "token": "native:token/1",
+        "counter": "native:counter/1",
+        "ping": "native:pingpong/1",
+        "pong": "native:pingpong/1",
+    }
+    assert apocryph.json("query").data["agents"] == data["agents"]
+    assert apocryph("agent", "list").out.splitlines()[0] == "agent\tcode\tid"
+
+
+def test_what_chain_show_writes_makes_a_node(
+    apocryph: Commands, node: Validator, tmp_path: Path
+) -> None:
+    apocryph("send", "counter", "Add", "by=1", "--wait")
+    file = tmp_path / "chain.json"
+    data = apocryph.json("chain", "show", "--out", str(file)).data
+    peer = peer_text(node.peer)
+    assert data["peers"] == [f"{peer}@127.0.0.1:2"]  # as testnet.json says
+    height, _, block = data["checkpoint"].partition(":")
+    assert apocryph.json("block", height).data["block"] == block
+    joined = read_join(file)
+    assert (joined.spec.id, joined.checkpoint) == (node.chain_id, data["checkpoint"])
+    assert joined.peers == tuple(data["peers"])
+    listen = "{}:{}".format(*(node.carrier.listening or ("", 0)))
+    own = apocryph.json("chain", "show", "--api", node.gateway.url).data["peers"]
+    assert own == [f"{peer}@{listen}"]
+    far = apocryph.json("chain", "show", "--api", node.gateway.url, "--host", "node.example").data
+    assert far["peers"] == [f"{peer}@node.example:{listen.rpartition(':')[2]}"]
+
+
+def test_the_fabric_answers_in_the_one_envelope(apocryph: Commands) -> None:
+    for arguments in [("ls",), ("tail", "blocks")]:
+        said = apocryph.json("fabric", *arguments)  # nothing listens where testnet.json says
+        assert (said.error["code"], said.code) == ("unreachable", Exit.UNREACHABLE)
+        text = apocryph("fabric", *arguments)
+        assert text.err.startswith("error[unreachable]: no fabric answers at 127.0.0.1:1")
+    said = apocryph.json("fabric", "tail", "blocks", "--from", "first")
+    assert (said.error["code"], said.code) == ("usage", Exit.USAGE)
+    said = apocryph.json("fabric", "ls", "--node", "n2")
+    assert (said.error["code"], said.code) == ("not_found", Exit.NEGATIVE)
+    said = apocryph.json("fabric", "ls", "--net", "nope")
+    assert (said.error["code"], said.code) == ("not_found", Exit.NEGATIVE)
+    assert "--address" in said.error["hint"]

@@ -309,6 +309,13 @@ class Desk:
         self.machine.pool_due = True
         self.send(Woke())
 
+    def unled(self) -> None:
+        """Until it settles: a window at most, in which the round's first owner says on what."""
+        until = self.ms + self.spec.parameters.window_ms(self.standing.round)
+        while not self.standing.settled and self.ms < until:
+            wake = self.engine.wake_ms(self.now)
+            self.wait(until - self.ms if wake is None else min(wake, until) - self.ms)
+
     def to_round(self, round_: int) -> None:
         """All others accept nil until that round."""
         while self.standing.round < round_:

@@ -118,8 +118,8 @@ def message_of(spec: ChainSpec, sender: int = 0) -> Message:
     return Message.decode(draft.signed(keyed_signature(draft.sender, draft.to_sign())))
 
 
-def proven_chain(height: int = 40) -> ProvenChain:
-    spec = spec_of()
+def proven_chain(height: int = 40, parameters: Parameters = PARAMETERS) -> ProvenChain:
+    spec = spec_of(parameters=parameters)
     table, links = spec.genesis_table(), []
     for epoch in range(spec.parameters.epoch(height)):
         following = moved(table)

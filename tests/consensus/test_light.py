@@ -7,8 +7,8 @@ import pytest
 from consensus import light
 from consensus.block import Header
 from consensus.certificates import Certificate, append_signature
-from consensus.errors import InvalidProof
-from consensus.ids import Hash
+from consensus.errors import InvalidProof, TextError
+from consensus.ids import Checkpoint, Hash, checkpoint_from_text, checkpoint_text
 from consensus.light import Certified, Forked, Watch
 from consensus.parameters import DAY_MS
 from consensus.tables import Table
@@ -233,3 +233,84 @@ def test_a_watch_remembers_a_bounded_number_of_heights(chain, monkeypatch):
     watch.record(twin(2))  # forgotten
     with pytest.raises(Forked):
         watch.record(twin(5))
+
+
+# ---- checkpoints --------------------------------------------------------------------------------
+
+NOW = 10**15
+
+
+def aged(height=2 * LAST + 3):
+    """The chain with a genesis, and blocks, that are older than trust_ms by NOW."""
+    return grown(height, trust_ms=60_000)
+
+
+def young(chain, height, after_ms=0):
+    """A time at which the block of `height` is just young enough."""
+    return chain.headers[height].fields.time_ms + 60_000 + after_ms
+
+
+def test_a_checkpoint_is_a_start_with_the_table_that_its_header_names():
+    chain = aged()
+    refuse("trust", light.start, chain.spec, NOW)
+    for at in (LAST - 2, LAST, 2 * LAST):
+        header = chain.headers[at]
+        checkpoint = Checkpoint(header.height, header.id)
+        table = chain.tables[at].raw
+        tip = light.start_at(chain.spec, checkpoint, header, table, young(chain, at))
+        assert (tip.height, tip.block) == (at, header.id)
+        for height in range(at + 1, chain.height + 1):
+            certified = block(chain, height)
+            tip = follow(chain, tip, certified, next_table=table_bytes(chain, height))
+        assert tip.table == chain.view.table
+
+
+def test_a_checkpoint_must_be_young_itself():
+    chain = aged()
+    header, raw = chain.headers[LAST], chain.tables[LAST].raw
+    checkpoint = Checkpoint(header.height, header.id)
+    light.start_at(chain.spec, checkpoint, header, raw, young(chain, LAST))
+    late = young(chain, LAST, 1)
+    refuse("trust", light.start_at, chain.spec, checkpoint, header, raw, late)
+
+
+def test_a_checkpoint_names_one_block_and_its_table():
+    chain = aged()
+    now, header, raw = young(chain, 3), chain.headers[3], chain.tables[3].raw
+    checkpoint = Checkpoint(header.height, header.id)
+    other = Checkpoint(header.height, chain.headers[4].id)
+    refuse("checkpoint", light.start_at, chain.spec, other, header, raw, now)
+    higher = Checkpoint(chain.headers[4].height, header.id)
+    refuse("checkpoint", light.start_at, chain.spec, higher, header, raw, now)
+    usurper = Table.of(0, [STRANGER] * 12).raw
+    refuse("next_table", light.start_at, chain.spec, checkpoint, header, usurper, now)
+    elsewhere = grown(LAST, slots=13, trust_ms=60_000)
+    refuse("chain", light.start_at, elsewhere.spec, checkpoint, header, raw, now)
+    odd = Table.of(5, [STRANGER] * 12)
+    named = Header.of(header.fields._replace(next_table=odd.hash))
+    vouched = Checkpoint(named.height, named.id)
+    refuse("next_table", light.start_at, chain.spec, vouched, named, odd.raw, now)
+
+
+def test_from_a_checkpoint_a_light_client_skips_on_epoch_by_epoch():
+    chain = aged()
+    header, verifier = chain.headers[LAST], KeyedVerifier()
+    checkpoint = Checkpoint(header.height, header.id)
+    start = (chain.spec, checkpoint, header, chain.tables[LAST].raw, young(chain, LAST))
+    table = light.start_at(*start).table
+    last, following = block(chain, 2 * LAST), chain.tables[2 * LAST].raw
+    how = {"next_table": following, "verifier": verifier}
+    # ‡ an epoch that is left out, and the table of another one
+    refuse("table", light.skip, chain.spec, chain.tables[0], last, **how)
+    refuse("table", light.check_certified, chain.spec, table, block(chain, 2 * LAST + 1), verifier)
+    table = light.skip(chain.spec, table, last, **how)
+    light.check_certified(chain.spec, table, block(chain, 2 * LAST + 1), verifier)
+
+
+def test_a_checkpoint_has_one_text():
+    checkpoint = Checkpoint(4096, grown(LAST).headers[1].id)
+    text = checkpoint_text(checkpoint)
+    assert text.startswith("4096:b") and checkpoint_from_text(text) == checkpoint
+    for wrong in ("4096", f"04096:{text[5:]}", f"-1:{text[5:]}", "7:bafy", f":{text[5:]}", "²:b"):
+        with pytest.raises(TextError):
+            checkpoint_from_text(wrong)

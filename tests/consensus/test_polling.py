@@ -311,8 +311,60 @@ def test_the_valid_value_is_settled_on_in_the_next_round_without_polls() -> None
     desk, block = polling()
     desk.confirms(desk.others(), block)
     desk.to_round(1)
+    desk.unled()
     assert (desk.standing.settled, desk.standing.value) == (True, block.id)
     assert desk.standing.snowball is None
+
+
+def led_desk(*, lead: bool) -> tuple[Desk, Block, Block]:
+    """In round 1 with the valid value `first`; another block of round 0 is executed too.
+
+    `lead`: whether this peer is the first owner of round 1.
+    """
+    desk = next(d for d in map(Desk, range(4)) if (d.my_rank(1) == 0) == lead)
+    ranks = [rank for rank in range(4) if desk.ranked(rank) != desk.me][:2]
+    first, other = desk.propose(ranks[0]), desk.propose(ranks[1])
+    desk.confirms(desk.others(), first)
+    desk.to_round(1)
+    return desk, first, other
+
+
+def test_whoever_holds_a_valid_value_goes_by_the_rounds_first_owner() -> None:
+    """ADR 0016: else one that holds back a confirm splits the honest for ever."""
+    desk, _, other = led_desk(lead=False)
+    assert not desk.standing.settled, "it waits"
+    machine = desk.machine
+    machine.record = machine.record.with_lock(1, other.id, 0)  # not bound to its valid value
+    desk.confirms([desk.ranked(0, 1)], other, 1)
+    assert (desk.standing.settled, desk.standing.value) == (True, other.id)
+
+
+def test_a_lock_is_not_led_away() -> None:
+    desk, first, other = led_desk(lead=False)
+    assert desk.record.lock is not None and desk.record.lock.block == first.id
+    desk.confirms([desk.ranked(0, 1)], other, 1)
+    assert not desk.standing.settled
+    desk.unled()
+    assert desk.standing.value == first.id
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_first_owner_that_names_nothing_usable_costs_a_window_at_most(known: bool) -> None:
+    desk, first, _ = led_desk(lead=False)
+    desk.confirms([desk.ranked(0, 1)], None if known else desk.block(3, 1), 1)
+    assert desk.standing.settled == known, "nil: at once, unknown: after the window"
+    desk.wait(WINDOW + 500 - 1)
+    assert desk.standing.settled == known
+    desk.wait(1)
+    assert (desk.standing.settled, desk.standing.value) == (True, first.id)
+
+
+def test_the_first_owner_hears_the_others_before_it_leads() -> None:
+    desk, first, _ = led_desk(lead=True)
+    desk.wait(POLL_MS - 1)
+    assert not desk.standing.settled
+    desk.wait(1)
+    assert (desk.standing.settled, desk.standing.value) == (True, first.id)
 
 
 def test_settle_timeout_after_the_first_executed_candidate_on_the_preference() -> None:

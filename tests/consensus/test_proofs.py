@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.block import Header
 from consensus.certificates import Certificate
-from consensus.errors import InvalidProof
-from consensus.ids import content_id
+from consensus.errors import EncodingError, InvalidProof
+from consensus.ids import Checkpoint, content_id
 from consensus.messages import Message
 from consensus.proofs import (
     EpochLink,
@@ -139,6 +140,39 @@ def test_an_old_genesis_needs_a_checkpoint():
     assert check(raw, spec.id).height == 3  # the caller has no clock
 
 
+def test_a_proof_that_passes_a_young_checkpoint_needs_no_young_genesis():
+    chain = proven_chain(parameters=PARAMETERS.replace(trust_ms=60_000))
+    raw, links = proof(chain), [Header.decode(link.header) for link in chain.links]
+    for header in (*links, chain.header):
+        vouched, time_ms = Checkpoint(header.height, header.id), header.fields.time_ms
+        young = {"checkpoint": vouched, "clock_ms": time_ms + 60_000}
+        assert check(raw, chain.spec.id, **young).height == chain.header.height
+        old = young | {"clock_ms": time_ms + 60_001}
+        assert refused(raw, chain.spec.id, **old) == "trust"
+        other = Checkpoint(header.height, CHAIN.header.id)
+        assert refused(raw, chain.spec.id, checkpoint=other) == "checkpoint"
+    assert refused(raw, chain.spec.id, clock_ms=10**15) == "trust"
+    between = Checkpoint(links[0].height + 1, links[0].id)
+    assert refused(raw, chain.spec.id, checkpoint=between) == "checkpoint"
+
+
+def test_what_follows_a_checkpoint_is_of_the_table_that_it_names():
+    # ‡ old keys of epoch 0 may certify a true header again, not another table after it
+    usurper = Table.of(1, [account_key(7)] * PARAMETERS.slots)
+    (first, second), vouched = CHAIN.links, Header.decode(CHAIN.links[0].header)
+    checkpoint = Checkpoint(vouched.height, vouched.id)
+    forged = first._replace(table=usurper.raw)
+    assert refused(proof(links=(forged, second)), checkpoint=checkpoint) == "epoch 0 next_table"
+    renamed = Header.of(vouched.fields._replace(next_table=usurper.hash))
+    certified = certificate_for(renamed, PEERS).raw
+    header = header_of(CHAIN.spec, 20, usurper, state_root=CHAIN.state.root)
+    own = certificate_for(header, [account_key(7)])
+    links = (EpochLink(renamed.raw, certified, usurper.raw),)
+    raw = proof(links=links, header=header, certificate=own)
+    assert check(raw).height == 20, "without a checkpoint nothing is wrong with it"
+    assert refused(raw, checkpoint=checkpoint) == "checkpoint"
+
+
 def test_links_are_needed_in_order_and_all():
     first, second = CHAIN.links
     assert refused(proof(links=(first,))) == "table"
@@ -202,8 +236,8 @@ def test_genesis_has_no_certificate():
     header = header_of(CHAIN.spec, 40, CHAIN.spec.genesis_table())
     fields = header.fields._replace(height=0, epoch=0)
     genesis = type(header).of(fields)
-    raw = proof(links=(), header=genesis, certificate=certificate_for(genesis, PEERS))
-    assert refused(raw) == "epoch"
+    with pytest.raises(EncodingError, match="a height of 1"):
+        certificate_for(genesis, PEERS)
 
 
 def test_a_header_of_another_chain_is_refused():

@@ -6,7 +6,17 @@ import dag_cbor
 import pytest
 
 from consensus.block import BODY_BYTES_MAX, Body
-from consensus.certificates import Aggregate, Certificate, Vote, check_weight, signatures_valid
+from consensus.certificates import (
+    PHASES,
+    Aggregate,
+    Certificate,
+    Vote,
+    append_signature,
+    check_weight,
+    signatures_valid,
+    vote_unsigned,
+)
+from consensus.encoding import HEIGHT_MAX, ROUND_MAX
 from consensus.errors import ConsensusError, EncodingError, InvalidCertificate
 from consensus.facts import DoubleProposal, Evidence, LateAccept, decode_fact
 from consensus.ids import content_id, id_of_hash
@@ -155,6 +165,19 @@ def test_a_certificate_gives_back_its_votes():
     assert list(Certificate.of(votes[::-1]).votes()) == votes
     aggregate = records.aggregate()
     assert Aggregate.of(aggregate.votes()) == aggregate
+
+
+@pytest.mark.parametrize(
+    ("height", "round_"), [(0, 0), (HEIGHT_MAX + 1, 0), (1, ROUND_MAX + 1), (2**64 - 1, 2**64 - 1)]
+)
+def test_words_of_no_height_or_round_have_no_form(height, round_):
+    """Whoever acts on such a vote computes epochs and bytes that there are not."""
+    block = content_id(b"block")
+    place = {"chain": content_id(b"chain"), "epoch": 0, "height": height, "round_": round_}
+    for phase in PHASES:
+        unsigned = vote_unsigned(phase, **place, block=block, peer=bytes(32))
+        with pytest.raises(EncodingError, match=r"expected a (height|round) of"):
+            Vote.decode(append_signature(unsigned, bytes(64)))
 
 
 def test_a_vote_of_neither_phase_is_refused():

@@ -5,13 +5,15 @@ import hashlib
 import dag_cbor
 import pytest
 
+from consensus.block import Header
 from consensus.encoding import H
 from consensus.errors import EncodingError, ParameterError, SpecError
 from consensus.ids import ID_PREFIX
 from consensus.parameters import Parameters
-from consensus.spec import ChainSpec, SpecDraft, agent_id
-from tests.consensus.builders_chain import make_spec, small
+from consensus.spec import ChainSpec, Continues, SpecDraft, agent_id
+from tests.consensus.builders_chain import genesis_header, make_spec, small
 from tests.consensus.builders_keys import account_key, peer_key
+from tests.consensus.builders_proofs import certificate_for
 
 ONE = bytes(range(32))
 AGENTS = (("token", "native:token/1", b"\xa0"), ("counter", "native:counter/1", b"\xa0"))
@@ -77,8 +79,7 @@ def test_slots_may_be_vacant_but_not_all():
 @pytest.mark.parametrize(
     ("fields", "cause"),
     [
-        ({"consensus": "solo"}, "'solo' is not supported by this version"),
-        ({"consensus": "probabilistic"}, "'probabilistic' is not supported by this version"),
+        ({"consensus": "probabilistic"}, "30 ≤ beta 8 does not hold"),
         ({"consensus": "poa"}, "'poa' is unknown; the kinds are snowball, solo, probabilistic"),
         ({"name": ""}, "name"),
         ({"name": "Test"}, "name"),
@@ -107,11 +108,61 @@ def test_a_peer_has_one_commitment():
         ChainSpec.of(draft(), slots)
 
 
-def test_a_chain_that_continues_another_is_refused():
-    values = dag_cbor.decode(ChainSpec.of(draft(), owned()).raw)
-    values[10] = [ID_PREFIX + bytes(32), 7, bytes(32), b""]
-    with pytest.raises(SpecError, match="continues"):
-        ChainSpec.decode(dag_cbor.encode(values))
+def continued(height=7, chain=None, certificate=None):
+    header = make_header(height=height)
+    made = certificate or certificate_for(header, [peer_key(0)]).raw
+    return Continues(chain or header.fields.chain, 7, bytes(32), made)
+
+
+def make_header(height):
+    spec = make_spec(1)
+    return Header.of(genesis_header(spec).fields._replace(chain=spec.id, height=height))
+
+
+def test_a_chain_may_continue_another():
+    spec = ChainSpec.of(draft(continues=continued()), owned())
+    assert spec.continues == continued()
+    assert dag_cbor.decode(spec.raw)[10] == list(continued())
+    assert ChainSpec.decode(spec.raw) == spec
+    assert draft(continues=continued()).seed != draft().seed
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"continues": continued(height=8)}, "not of that chain and height"),
+        ({"continues": continued(chain=ID_PREFIX + bytes(32))}, "not of that chain and height"),
+        ({"continues": continued(certificate=b"\x80")}, "continues: "),
+        ({"continues": continued(), "genesis_balances": BALANCES}, "genesis_balances is empty"),
+    ],
+)
+def test_what_is_continued_is_named_consistently(fields, cause):
+    with pytest.raises(SpecError, match=cause):
+        ChainSpec.of(draft(**fields), owned())
+
+
+def test_a_certificate_of_nobody_continues_nothing():
+    nobody = dag_cbor.decode(continued().certificate)
+    nobody[7] = []
+    with pytest.raises(SpecError, match="not of that chain and height"):
+        ChainSpec.of(draft(continues=continued(certificate=dag_cbor.encode(nobody))), owned())
+
+
+def test_a_solo_chain_has_one_owner():
+    spec = ChainSpec.of(draft(consensus="solo"), owned())
+    assert not spec.kind.polls and spec.kind.votes and not spec.kind.hill
+    two = [owned()[0], (peer_key(1), ONE)]
+    with pytest.raises(SpecError, match="2 owners ≤ 1 does not hold"):
+        ChainSpec.of(draft(consensus="solo"), two)
+
+
+def test_a_probabilistic_chain_has_a_beta_of_thirty():
+    parameters = small(slots=2, beta=30, settle_base_ms=4_000)
+    spec = ChainSpec.of(draft(consensus="probabilistic", parameters=parameters), owned())
+    assert spec.kind.polls and not spec.kind.votes and not spec.kind.yields
+    fewer = small(slots=2, beta=29, settle_base_ms=4_000)
+    with pytest.raises(SpecError, match="30 ≤ beta 29 does not hold"):
+        ChainSpec.of(draft(consensus="probabilistic", parameters=fewer), owned())
 
 
 def test_parameters_inside_are_validated():

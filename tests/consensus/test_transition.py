@@ -5,7 +5,7 @@ import pytest
 
 from consensus import leaves, transition
 from consensus.claims import salt
-from consensus.errors import InvalidBlock
+from consensus.errors import EncodingError, InvalidBlock
 from consensus.facts import LateAccept
 from consensus.proposers import ChainState
 from consensus.state import MemoryState, Overlay
@@ -312,7 +312,8 @@ def test_a_late_accept_is_of_one_of_the_last_32_heights():
         chain.advance(signers=[A, B, C])
     refuse(chain, "late height", chain.late(D, chain.headers[8]))
     refuse(chain, "late height", chain.late(D, chain.headers[40], height=41))
-    refuse(chain, "late height", chain.late(D, chain.headers[1], height=0))
+    with pytest.raises(EncodingError, match="a height of 1"):
+        chain.late(D, chain.headers[1], height=0)
     for height in (9, 40):
         chain.changes(chain.block(facts=[chain.late(D, chain.headers[height])]))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from consensus import leaves
-from consensus.errors import InvalidBlock
+from consensus.errors import EncodingError, InvalidBlock
 from consensus.ids import Height
 from consensus.signatures import CONFIRM
 from tests.consensus.builders_chain import MiniChain, make_spec, refuse, small
@@ -58,7 +58,8 @@ def test_evidence_is_of_this_chain_and_names_its_epoch(chain):
     refuse(chain, "evidence chain", chain.double_vote(D, chain.tip, chain=elsewhere.spec.id))
     refuse(chain, "evidence epoch", chain.double_vote(D, chain.tip, epoch=1))
     refuse(chain, "evidence epoch", chain.double_vote(D, chain.tip, epoch=1, height=9))
-    refuse(chain, "evidence epoch", chain.double_vote(D, chain.tip, height=Height(0)))
+    with pytest.raises(EncodingError, match="a height of 1"):
+        chain.double_vote(D, chain.tip, height=Height(0))
     refuse(chain, "evidence owner", chain.double_vote(STRANGER, chain.tip))
 
 

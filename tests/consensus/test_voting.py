@@ -7,7 +7,7 @@ import pytest
 from consensus.block import Block
 from consensus.certificates import Aggregate, Certificate, Vote, append_signature
 from consensus.effects import BLOCK, Ask, Build, Commit, Effect, Execute, Persist, Remember, Sign
-from consensus.encoding import without_signature
+from consensus.encoding import ROUND_MAX, without_signature
 from consensus.errors import SignRefused
 from consensus.events import (
     AskFailed,
@@ -110,6 +110,7 @@ def test_a_peer_confirms_once_a_round() -> None:
 
 def test_locked_on_it_confirms_it_again() -> None:
     desk, block = locked_desk()
+    desk.unled()
     assert (desk.standing.settled, desk.standing.value) == (True, block.id)
     assert desk.record.signed(1, 1, 1) is not None
     assert (CONFIRM, 1, block.id) in desk.signs()
@@ -153,6 +154,7 @@ def test_a_quorum_of_confirms_of_this_round_moves_the_lock() -> None:
     assert desk.record.lock is not None
     assert (desk.record.lock.block, desk.record.lock.round) == (other.id, 1)
     desk.to_round(2)
+    desk.unled()
     assert confirmed_blocks(desk, 2) == [other.id]
 
 
@@ -166,6 +168,7 @@ def test_a_quorum_from_a_round_below_the_locks_does_not() -> None:
     desk.confirms(desk.others(), other, 0)
     assert desk.record.valid is not None and desk.record.valid.block == other.id
     desk.to_round(2)
+    desk.unled()
     assert desk.standing.value == other.id, "settles on its valid value"
     assert confirmed_blocks(desk, 2) == [None], "and its lock forbids it"
 
@@ -295,6 +298,7 @@ def test_a_new_valid_value_is_settled_on_and_confirmed_within_the_same_event() -
     desk = desk_of()
     block = desk.propose(0)
     desk.to_round(1)
+    desk.unled()
     desk.held = (Build, Sign, Persist)
     desk.confirms(desk.others(), block, 0)
     assert (desk.standing.settled, desk.standing.value) == (True, block.id)
@@ -484,6 +488,7 @@ def test_an_aggregate_shows_a_valid_value_of_any_old_round() -> None:
     desk.to_round(5)
     desk.confirms(desk.others(), None, 5)
     desk.to_round(6)
+    desk.unled()
     desk.show(aggregate)
     asks = [ask for ask in desk.of(Ask) if ask.proto == BLOCK]
     assert asks, "the block of an old round is gone here, and fetched"
@@ -515,6 +520,7 @@ def test_a_lock_is_freed_by_an_aggregate_of_a_later_round_though_old() -> None:
     desk = desk_of(record=record, saved=(block, other))
     aggregate = desk.aggregate(desk.others(), other, 1)
     desk.to_round(5)
+    desk.unled()
     desk.show(aggregate)
     for ask in [ask for ask in desk.of(Ask) if ask.proto == BLOCK]:
         desk.fetched(ask, other, proposal=desk.proposal(other))
@@ -530,6 +536,7 @@ def words(records: list[bytes]) -> list[tuple[str, int, BlockId | None]]:
 
 def test_each_vote_timeout_own_votes_of_two_rounds_and_the_valid_value_are_sent_again() -> None:
     desk, block = locked_desk()
+    desk.unled()
     desk.wait(1500)
     said = {(CONFIRM, 0, block.id), (ACCEPT, 0, block.id), (CONFIRM, 1, block.id)}
     assert set(words(desk.gossip("votes"))) <= said
@@ -568,6 +575,7 @@ def signed_since(desk: Desk) -> list[tuple[str, int, bytes]]:
 
 def test_after_a_restart_the_stored_bytes_are_sent_again_and_nothing_is_decided_anew() -> None:
     desk, block = locked_desk()
+    desk.unled()
     said = signed_since(desk)
     again = desk_of(record=SignRecord.decode(desk.record.raw), saved=(block,))
     again.send(Woke())
@@ -635,3 +643,13 @@ def test_the_word_of_a_proposal_is_given_again_after_a_restart() -> None:
     effects: list[Effect] = again.send(Woke())
     assert [e.kind for e in effects if isinstance(e, Sign)] == [PROPOSAL]
     assert again.gossip("proposals") == [desk.proposal(block).raw]
+
+
+def test_the_last_round_has_no_end() -> None:
+    """A vote of a later round could neither be decoded nor stand in the sign record."""
+    desk = desk_of()
+    desk.accepts(desk.others(), None, ROUND_MAX)
+    desk.wait(10 * SETTLE * ROUND_MAX)
+    assert desk.standing.round == ROUND_MAX
+    wake = desk.engine.wake_ms(desk.now)
+    assert wake is None or wake > desk.ms, "nor is it waited for"

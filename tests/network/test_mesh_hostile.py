@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from network.envelope import Kind, Query, Status, encode_query, encode_reply, gossip_prefix
 from network.errors import TooBig
-from network.limits import BLAME_MALFORMED, FLOOD_FRAMES_BURST, FLOOD_FRAMES_PER_S
+from network.limits import (
+    BLAME_MALFORMED,
+    FIRST_MESSAGE_S,
+    FLOOD_FRAMES_BURST,
+    FLOOD_FRAMES_PER_S,
+)
 from network.mesh import link as link_module
 from network.mesh.admission import Admission
 from network.mesh.chunks import FIRST, HEADER, LAST, RESET, WHOLE
@@ -74,39 +79,36 @@ async def test_our_own_message_comes_back(lab: MeshLab, node: Node) -> None:
     await peer.close()
 
 
-async def test_a_handshake_has_its_time(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "HANDSHAKE_S", 0.05)
+@pytest.mark.parametrize("bound", ["FIRST_MESSAGE_S", "HANDSHAKE_S"])
+async def test_a_handshake_has_its_time(
+    node: Node, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Who says nothing has less of it than who has begun."""
+    monkeypatch.setattr(link_module, bound, 0.05)
     peer = await RawPeer.dial(node)
-    assert await peer.closed() == b""
+    if bound == "HANDSHAKE_S":
+        peer.write(bytes([9]) + bytes(31))
+        await peer.read()
+    async with asyncio.timeout(FIRST_MESSAGE_S / 2):
+        assert await peer.closed() == b""
     await peer.close()
 
 
-async def test_half_open_links_are_bounded_before_any_key_exchange(
-    lab: MeshLab, node: Node
-) -> None:
+async def test_silent_connections_keep_nobody_out(lab: MeshLab, node: Node) -> None:
+    """Half-open links are bounded before any key exchange; the oldest gives way."""
     assert node.carrier is not None
     node.carrier._admission = Admission(half_open=2)
     waiting = [await RawPeer.dial(node) for _ in range(2)]
     for peer in waiting:
         peer.write(bytes([9]) + bytes(31))
         await peer.read()
-    refused = await RawPeer.dial(node)
-    assert await refused.closed() == b""
-    await waiting[0].close()
     raw = make_identity("raw")
-    linked = await link_when_admitted(node, lambda: RawPeer.link(node, raw))
+    linked = await RawPeer.link(node, raw)
     await node.log.wait(LinkUp, lambda event: event.peer == raw.peer)
-    for peer in (refused, waiting[1], linked):
+    assert await waiting[0].closed() == b""
+    assert node.carrier._admission.half_open == 1
+    for peer in (*waiting, linked):
         await peer.close()
-
-
-async def link_when_admitted(node: Node, link: Callable[[], Awaitable[RawPeer]]) -> RawPeer:
-    """The place of a closed half-open link is free once the node has read its end."""
-    while True:
-        try:
-            return await link()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            continue
 
 
 async def test_banned_hosts_and_peers_get_no_link(node: Node) -> None:

@@ -3,7 +3,7 @@
 from consensus.dice import Dice
 from consensus.effects import Effect
 from consensus.events import Event
-from consensus.ids import Account, Now, Peer
+from consensus.ids import Account, MessageId, Now, Peer
 from consensus.messages import Draft, Message, Reference, encode_data
 from consensus.spec import ChainSpec
 from consensus.standing import Tip
@@ -16,14 +16,21 @@ AGENT = bytes(32)
 
 
 def message(
-    spec: ChainSpec, number: int, *, sender: int = 0, expires: int = 50, data: bytes = b""
+    spec: ChainSpec,
+    number: int,
+    *,
+    sender: int = 0,
+    expires: int = 50,
+    data: bytes = b"",
+    after: MessageId | None = None,
 ) -> Message:
     """A signed message of an account to nobody in particular."""
     account = Account(account_key(sender))
     body = encode_data("Note", {"text": data})
     target = Reference(spec.id, AGENT, None)  # type: ignore[arg-type]
     nonce = number.to_bytes(16, "big")
-    draft = Draft(spec.id, account, target, body, nonce, expires, 1_000)  # type: ignore[arg-type]
+    place = (spec.id, account, target, body, nonce, expires, 1_000)
+    draft = Draft(*place, after=after)  # type: ignore[arg-type]
     return Message.decode(draft.signed(keyed_signature(account, draft.to_sign())))
 
 

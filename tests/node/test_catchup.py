@@ -157,6 +157,21 @@ def test_a_certified_block_of_the_height_is_kept() -> None:
     assert not catchup.record_answer(event, at(10)), "an ask is answered once"
 
 
+def test_without_votes_a_block_of_the_height_is_kept_on_its_peers_word() -> None:
+    block, _ = certified(MiniChain())
+    event = Fetched(1, ONE, block, None, None, ())
+    for certificates, kept in ((True, {}), (False, {1: event})):
+        catchup = CatchUp(certified=certificates)
+        catchup.link(ONE, at(0))
+        catchup.record_tip_answer(ONE, 3)
+        catchup.open(1, ONE, 1, at(0))
+        catchup.record_answer(event, at(10))
+        assert catchup.kept == kept
+    catchup.open(2, ONE, 2, at(0))
+    catchup.record_answer(Fetched(2, ONE, block, None, None, ()), at(10))
+    assert 2 not in catchup.kept, "another height"
+
+
 def test_another_height_or_certificate_is_not_kept_and_its_peer_pauses() -> None:
     chain = MiniChain()
     block, _ = certified(chain)

@@ -142,7 +142,7 @@ def test_a_password_file_is_private_and_holds_a_line(
     code, told = command("new", "bob")
     assert (code, told["errors"][0]["code"]) == (3, "key_readable")
     passwords.chmod(0o600)
-    for content, wanted in [("", "key_format"), ("short\n", "key_password")]:
+    for content, wanted in [("", "password_file"), ("short\n", "key_password")]:
         passwords.write_text(content)
         code, told = command("new", "bob")
         assert (code, told["errors"][0]["code"]) == (3, wanted)
@@ -152,11 +152,20 @@ def test_text_for_people(
     command: Command, passwords: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(key_commands.key, ["list"]) == 0
-    assert capsys.readouterr() == ("", "no keys yet; `apocryph key new NAME` makes one\n")
+    assert capsys.readouterr() == (
+        "",
+        f"no keys in {passwords.parent / 'keys'}; `apocryph key new NAME` makes one\n",
+    )
     assert run(key_commands.key, ["new", "alice", "--password-file", str(passwords)]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("apx1") and "alice.json" in err
+    assert "the account key 'alice' holds tokens, signs messages" in err
     assert run(key_commands.key, ["list"]) == 0
-    assert capsys.readouterr().out == f"NAME\tKIND\tKEY\nalice\taccount\t{out}"
+    words = "name\tkind\tuse\tkey\nalice\taccount\tholds tokens, signs messages"
+    assert capsys.readouterr().out == f"{words}\t{out}"
+    assert run(key_commands.key, ["new", "home", "--peer", "--password-file", str(passwords)]) == 0
+    assert "the peer key 'home' owns slots, signs for a node" in capsys.readouterr().err
+    assert run(key_commands.key, ["list"]) == 0
+    assert "home\tpeer\towns slots, signs for a node\tapx1" in capsys.readouterr().out
     assert run(key_commands.key, ["export", "alice"]) == 0
     assert json.loads(capsys.readouterr().out)["version"] == 4

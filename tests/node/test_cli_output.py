@@ -120,7 +120,7 @@ def test_a_table_is_aligned_for_people_and_tabbed_for_programs(
         (OSError(errno.ENOSPC, "No space"), "store_full", 7),
         (OSError(errno.EADDRINUSE, "In use"), "port_busy", 8),
         (Busy("x"), "folder_busy", 8),
-        (PermissionError(13, "Permission denied", "/etc/x"), "config_file", 3),
+        (PermissionError(13, "Permission denied", "/etc/x"), "file", 3),
         (InvalidProof("path"), "proof", 1),
         (TextError("x"), "message_invalid", 2),
         (ZeroDivisionError("x"), "bug", 70),

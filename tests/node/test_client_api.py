@@ -18,6 +18,7 @@ from consensus.ids import account_text, id_of_hash, id_text
 from consensus.messages import Message
 from node.client import AsyncClient, Client, EventRecord
 from node.errors import (
+    Denied,
     Exit,
     MessageInvalid,
     NotFound,
@@ -119,7 +120,7 @@ async def test_a_refusal_carries_the_pools_code(tmp_path: Path) -> None:
         (500, "a page of a proxy", ServerFault),
         (502, None, ServerFault),
         (500, {"errors": []}, ServerFault),
-        (401, {"errors": [{"code": "denied", "message": "m", "hint": "h"}]}, Unreachable),
+        (401, {"errors": [{"code": "denied", "message": "m", "hint": "h"}]}, Denied),
         (503, {"errors": [{"code": "halted", "message": "m", "hint": "h"}]}, Unreachable),
         (504, {"errors": [{"code": "timeout", "message": "m", "hint": "h"}]}, TimedOut),
         (422, {"errors": [{"code": "BadLuck", "message": "m", "hint": "h"}]}, Rejected),

@@ -188,3 +188,10 @@ def test_folders_of_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.delenv("APOCRYPH_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert config.testnets_folder() == tmp_path / "apocryph" / "testnets"
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a." * 127, "a" * 1_000_000])
+def test_the_name_of_a_host_is_bounded(host: str) -> None:
+    with pytest.raises(ValueError, match=r"^.{1,33}: too long for the name of a host$"):
+        parse_address(f"{host}:1")
+    assert parse_address("a" * 63 + ".org:1").port == 1

@@ -12,10 +12,12 @@ from consensus.effects import (
     REJECT,
     TIP,
     Ask,
+    Build,
     Execute,
     Gossip,
     Publish,
     Refused,
+    Reveal,
     Verdict,
     WakeAt,
 )
@@ -34,12 +36,13 @@ from consensus.events import (
     MessagesReceived,
     PollReceived,
     ProposalReceived,
+    Revealed,
     TipReceived,
     VotesReceived,
     Woke,
 )
 from consensus.facts import Evidence, Fact, Renew
-from consensus.ids import Height, Peer, Round
+from consensus.ids import Hash, Height, Peer, Round
 from consensus.signatures import CONFIRM
 from node.core import NodeCore
 from tests.consensus.builders_chain import MiniChain, make_spec, small
@@ -132,6 +135,32 @@ def test_a_valid_proposals_inputs_enter_the_pool_and_are_due_here_too() -> None:
     assert list(bench.core.messages.messages) == [m.id for m in messages]  # type: ignore[attr-defined]
     assert bench.core.engine.machine.pool_due
     assert bench.core.engine.machine.standing.clock_ms == bench.ms
+
+
+def first_proposer() -> Bench:
+    for me in range(4):
+        bench = Bench(me)
+        if bench.chain.view.ranking(bench.chain.tip.fields.randomness, 0)[0][0] == peer_key(me):
+            return bench
+    raise AssertionError("one of four is first")
+
+
+def test_what_comes_while_a_build_finds_nothing_is_still_due() -> None:
+    """Else the chain falls asleep over it: nobody else may know the message yet."""
+    bench = first_proposer()
+    poor, good = message(bench.spec, 1), message(bench.spec, 2)
+    bench.send(MessagesReceived(0, (poor,), None))
+    (reveal,) = bench.of(Reveal)
+    bench.send(Revealed(reveal.epoch, reveal.number, Hash(bytes(32))))  # type: ignore[attr-defined]
+    (build,) = bench.of(Build)
+    assert [m.id for m in build.messages] == [poor.id]  # type: ignore[attr-defined]
+    bench.send(MessagesReceived(0, (good,), None))
+    height = bench.core.height
+    bench.send(BlockBuilt(height, Round(0), None, None, None, (poor.id,)))
+    (again,) = bench.of(Build)
+    assert [m.id for m in again.messages] == [good.id]  # type: ignore[attr-defined]
+    bench.send(BlockBuilt(height, Round(0), None, None, None, (good.id,)))
+    assert not bench.of(Build) and not bench.core.engine.machine.pool_due
 
 
 def test_an_invalid_proposals_inputs_do_not() -> None:

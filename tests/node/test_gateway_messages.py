@@ -163,6 +163,9 @@ async def test_a_body_that_is_no_json_or_too_large_is_refused(tmp_path: Path) ->
         async with session.post(url, data=b"{") as response:
             assert response.status == 400
             assert "not JSON" in (await response.json())["errors"][0]["message"]
+        async with session.post(url, data=b"[" * 100_000) as response:
+            assert response.status == 400, "deeper than a parser goes"
+            assert "not JSON" in (await response.json())["errors"][0]["message"]
         async with session.post(url, data=BytesIO(b" " * (BODY_BYTES_MAX + 1))) as response:
             assert response.status == 413
             assert "too large" in (await response.json())["errors"][0]["message"]

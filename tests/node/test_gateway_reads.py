@@ -161,7 +161,8 @@ async def test_metrics_and_probes_are_there_from_the_first_second(tmp_path: Path
         assert await ask(node, "/livez") == (200, "ok\n")
         assert await ask(node, "/readyz") == (200, "ok\n")
         _, verbose = await ask(node, "/readyz?verbose")
-        assert verbose == {"ready": True, "conditions": {"linked": True, "running": True}}
+        conditions = {"caught_up": True, "clock": True, "linked": True, "running": True}
+        assert verbose == {"ready": True, "conditions": conditions}
         node.runtime.halted = "height 1: planted"
         assert (await ask(node, "/readyz"))[0] == 503
         status, text = await ask(node, "/metrics")

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from consensus.ids import account_text, peer_text
+from consensus.ids import account_text, hash_text, peer_text
+from node import keystore as keystore_module
 from node.errors import (
     Exit,
+    FileUnusable,
     KeyExists,
     KeyFileError,
     KeyInUse,
@@ -248,3 +252,61 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30)
     assert done.stdout == "free\n", done.stderr
+
+
+def test_what_is_no_plain_file_is_no_key_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.json", tmp_path / "socket.json"
+    os.mkfifo(pipe, 0o600)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(link))
+        for path in (pipe, link, tmp_path):
+            with pytest.raises(KeyFileError):
+                entry_of(path)
+
+
+def test_a_document_deeper_than_a_parser_goes_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    path.write_text("[" * 50_000)
+    path.chmod(0o600)
+    with pytest.raises(KeyFileError, match="not a key file"):
+        entry_of(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "broken link", "folder", "pipe"])
+def test_a_lock_is_taken_in_a_plain_file_only(tmp_path: Path, kind: str) -> None:
+    """Else another user's link would have this one's sign.db replaced by a number."""
+    path, target = tmp_path / "keys" / f"{hash_text(bytes(32))}.lock", tmp_path / "sign.db"
+    path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    if kind == "link":
+        target.write_bytes(b"what was signed")
+    with pytest.raises(FileUnusable, match="not a plain file"):
+        lock_key(bytes(32), path.parent)
+    assert not target.exists() or target.read_bytes() == b"what was signed"
+    assert target.exists() is (kind == "link")
+
+
+@pytest.mark.parametrize("trouble", ["", "others write", "a link", "no folder"])
+def test_locks_lie_where_nobody_else_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    runtime, state = tmp_path / "run", tmp_path / "state"
+    monkeypatch.setattr(keystore_module, "user_runtime_path", lambda name: runtime / name)
+    monkeypatch.setattr(keystore_module, "user_state_path", lambda name: state / name)
+    runtime.mkdir(mode=0o700)
+    if trouble == "others write":
+        (runtime / "apocryph" / "keys").mkdir(parents=True)
+        (runtime / "apocryph" / "keys").chmod(0o777)
+    elif trouble == "a link":
+        (runtime / "apocryph").symlink_to(tmp_path)
+    elif trouble == "no folder":
+        (runtime / "apocryph").write_bytes(b"")
+    with lock_key(bytes(32)) as held:
+        assert held.path.is_relative_to(state if trouble else runtime)
+        with pytest.raises(KeyInUse):
+            lock_key(bytes(32))

@@ -4,6 +4,7 @@ import pytest
 
 from consensus.facts import Renew
 from consensus.ids import Peer
+from consensus.messages import Message
 from node import pool
 from node.pool import (
     ADDED,
@@ -11,6 +12,7 @@ from node.pool import (
     EXPIRES_LATE,
     FULL,
     KNOWN,
+    ORPHANS_FULL,
     SENDER_FULL,
     WRONG_CHAIN,
     FactPool,
@@ -32,15 +34,15 @@ def filled(count: int) -> MessagePool:
 
 def test_messages_are_offered_in_order_of_arrival() -> None:
     held = filled(5)
-    assert [each.nonce[-1] for each in held.choose()] == [0, 1, 2, 3, 4]
-    assert held.size == sum(len(each.raw) for each in held.choose())
+    assert [each.nonce[-1] for each in held.choose(1)] == [0, 1, 2, 3, 4]
+    assert held.size == sum(len(each.raw) for each in held.choose(1))
 
 
 def test_a_message_is_taken_once_also_after_it_was_included() -> None:
     held = filled(1)
     again = message(SPEC, 0)
     assert held.add(again, 1) == KNOWN
-    held.remove([again.id])
+    held.include([again.id])
     assert held.add(again, 2) == KNOWN and held.size == 0 and held.senders == {}
 
 
@@ -69,11 +71,50 @@ def test_bounds_of_count_bytes_and_sender(monkeypatch: pytest.MonkeyPatch) -> No
     assert held.add(message(SPEC, 8, sender=2), 1) == FULL
 
 
+def after(number: int, first: Message, *, sender: int = 0) -> Message:
+    """A message that may only come after another."""
+    return message(SPEC, number, sender=sender, after=first.id)
+
+
+def test_what_comes_after_another_is_offered_behind_it_whatever_came_first() -> None:
+    held, first = MessagePool(SPEC), message(SPEC, 0)
+    second = after(1, first)
+    for one in (after(2, second), second, message(SPEC, 3), first):
+        assert held.add(one, 1) == ADDED
+    assert [each.nonce[-1] for each in held.choose(1)] == [3, 0, 1, 2]
+    held.include([first.id])
+    assert [each.nonce[-1] for each in held.choose(1)] == [1, 2, 3]
+
+
+def test_messages_that_wait_for_ever_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free to make, and there until they expire: they are offered last, a few a height, in turn."""
+    monkeypatch.setattr(pool, "ORPHANS_OFFERED_MAX", 3)
+    held, nobody = MessagePool(SPEC), message(SPEC, 99)
+    for number in range(10):
+        assert held.add(after(number, nobody), 1) == ADDED
+    good = message(SPEC, 50, sender=1)
+    assert held.add(good, 1) == ADDED
+    offered = [held.choose(height) for height in range(1, 5)]
+    assert all(each[0] == good and len(each) == 4 for each in offered)
+    assert len({one.id for each in offered for one in each}) == 11
+    monkeypatch.setattr(pool, "ORPHANS_SENDER_MAX", 10)
+    assert held.add(after(20, nobody), 1) == ORPHANS_FULL
+    held.include([held.choose(1)[1].id])
+    assert held.add(after(20, nobody), 1) == ADDED
+
+
+def test_a_refused_message_may_be_handed_in_again_by_its_own_user_only() -> None:
+    held, one = filled(1), message(SPEC, 0)
+    held.refuse([one.id])
+    assert held.add(one, 1) == KNOWN
+    assert held.add(one, 1, own=True) == ADDED
+
+
 def test_room_comes_back_when_messages_leave() -> None:
     held = filled(3)
-    held.remove([message(SPEC, 1).id])
+    held.include([message(SPEC, 1).id])
     assert held.senders[message(SPEC, 0).sender] == 2
-    assert [each.nonce[-1] for each in held.choose()] == [0, 2]
+    assert [each.nonce[-1] for each in held.choose(1)] == [0, 2]
 
 
 def test_a_refused_message_leaves_the_pool_and_its_body_stays_for_this_height() -> None:
@@ -81,7 +122,7 @@ def test_a_refused_message_leaves_the_pool_and_its_body_stays_for_this_height() 
     held = filled(2)
     refused = message(SPEC, 0)
     held.refuse((refused.id,))
-    assert [each.nonce[-1] for each in held.choose()] == [1]
+    assert [each.nonce[-1] for each in held.choose(1)] == [1]
     assert held.lookup((refused.id,)) == ((refused,), ())
     held.enter(2)
     assert held.lookup((refused.id,)) == ((), (refused.id,))
@@ -93,7 +134,7 @@ def test_expired_messages_and_bodies_of_lost_candidates_leave_with_the_height() 
     held.add(message(SPEC, 2, expires=4), 1)
     held.hold([message(SPEC, 9)])
     assert held.enter(4) == [message(SPEC, 1, expires=3).id]
-    assert held.bodies == {} and len(held.choose()) == 1
+    assert held.bodies == {} and len(held.choose(1)) == 1
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +142,9 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     held = MessagePool(SPEC)
     ids = [message(SPEC, number).id for number in range(12)]
     for each in ids:
-        held.remove([each])
+        held.include([each])
     assert held.knows(ids[-1]) and not held.knows(ids[0])
-    assert len(held.remembered) + len(held.remembered_before) <= 8
+    assert len(held.included) <= 8
 
 
 # ---- facts --------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from consensus.ids import peer_text
 from node.client import Client
 from node.errors import Exit
-from node.folder import read_endpoints
-from node.keystore import PEER, Keystore
+from node.folder import read_endpoints, write_endpoints
+from node.keystore import ACCOUNT, PEER, Keystore, public_of, write_plain
 from node.process import Start, options_of
-from tests.node.gateway_lab import lab_spec
-from tests.node.process_lab import ended, environment, node_process, write_node
+from tests.node.gateway_lab import SECRET, lab_spec
+from tests.node.process_lab import DEADLINE_S, ended, environment, node_process, write_node
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ def test_it_says_listening_ready_and_stopped(tmp_path: Path) -> None:
     assert not (folder / "lock").exists()
 
 
-def test_without_json_one_line_and_an_interrupt_is_a_clean_end(tmp_path: Path) -> None:
+def test_without_json_two_lines_and_an_interrupt_is_a_clean_end(tmp_path: Path) -> None:
     folder = write_node(tmp_path / "n1")
     process = subprocess.Popen(
         [sys.executable, "-m", "apocryph", "node", "run", str(folder), "--testnet-keys"],
@@ -55,7 +56,9 @@ def test_without_json_one_line_and_an_interrupt_is_a_clean_end(tmp_path: Path) -
     with process:
         assert process.stdout is not None and process.stderr is not None
         try:
-            assert process.stdout.readline().startswith("ready n1 height=0 api=http://127.0.0.1:")
+            line = process.stdout.readline()
+            assert line.startswith("listening n1 height=0 api=http://127.0.0.1:")
+            assert process.stdout.readline() == "ready n1 height=0\n"
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == Exit.OK
             assert process.stdout.read() == ""
@@ -100,9 +103,63 @@ def test_a_taken_port_is_exit_8(tmp_path: Path, section: str) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         folder = write_node(tmp_path / "n1", **{f"{section}__listen": f"127.0.0.1:{port}"})
-        code, name, message = refused(tmp_path, folder, "--testnet-keys")
-        assert (code, name) == (Exit.BUSY, "port_busy")
-        assert str(port) in message
+        done = ended(tmp_path, "node", "run", str(folder), "--json", "--testnet-keys")
+        (error,) = json.loads(done.stdout)["errors"]
+        assert (done.returncode, error["code"]) == (Exit.BUSY, "port_busy")
+        assert (
+            f"{section}.listen 127.0.0.1:{port}: in use by process {os.getpid()}"
+            in (error["message"])
+        )
+        assert f"set another {section}.listen in {folder / 'node.toml'}" in error["hint"]
+        assert "--port" not in error["hint"]
+    assert not (folder / "chain").exists()  # looked at before anything is opened
+
+
+def test_peers_that_do_not_answer_are_named_and_it_goes_on(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and never listens
+        port = silent.getsockname()[1]
+        peer, spec = peer_text(public_of(SECRET)), lab_spec()
+        folder = write_node(tmp_path / "n1", spec, network__peers=[f"{peer}@127.0.0.1:{port}"])
+        (folder / "key.json").unlink()  # a newcomer, who owns nothing
+        write_plain(folder / "key.json", bytes((8,)) * 32, name="n1", kind=PEER)
+        with node_process(tmp_path, folder) as node:
+            api = node.line()["api"]
+            waiting = node.line()
+            assert waiting["event"] == "waiting"
+            assert (waiting["slots_linked"], waiting["slots"]) == (0, 60)
+            assert waiting["missing"] == [f"{peer}@127.0.0.1:{port}"]
+            with Client(api) as client:
+                assert not client.ready()
+                assert client.status()["height"] == 0
+            assert node.stop() == Exit.OK
+
+
+def test_an_accounts_key_runs_no_node(tmp_path: Path) -> None:
+    folder = write_node(tmp_path / "n1")
+    (folder / "key.json").unlink()
+    write_plain(folder / "key.json", SECRET, name="n1", kind=ACCOUNT)
+    code, name, message = refused(tmp_path, folder, "--testnet-keys")
+    assert (code, name) == (Exit.CONFIG, "key_kind")
+    assert "is the key of an account" in message
+
+
+def test_status_tells_places_and_believes_no_stale_endpoints(tmp_path: Path) -> None:
+    folder, killed = write_node(tmp_path / "n1"), write_node(tmp_path / "killed")
+    with node_process(tmp_path, folder) as node:
+        listening = node.line()
+        told = json.loads(ended(tmp_path, "node", "status", str(folder), "--json").stdout)["data"]
+        assert {key: told[key] for key in ("peer", "listen", "api", "fabric", "pid")} == {
+            key: listening[key] for key in ("peer", "listen", "api", "fabric", "pid")
+        }
+        assert told["folder"] == str(folder)
+        assert (told["catching_up"], told["known_height"]) == (False, 0)
+        stale = {**read_endpoints(folder), "peer": peer_text(bytes(32))}  # type: ignore[dict-item]
+        write_endpoints(killed, stale)
+        done = ended(tmp_path, "node", "status", str(killed), "--json")
+        (error,) = json.loads(done.stdout)["errors"]
+        assert (done.returncode, error["code"]) == (Exit.UNREACHABLE, "unreachable")
+        assert "another peer" in error["message"]
 
 
 def test_wrong_settings_specs_and_data_are_exit_3(tmp_path: Path) -> None:
@@ -252,3 +309,18 @@ def test_the_token_file_is_read_and_must_be_private(tmp_path: Path) -> None:
     token.write_text("short\n")
     with pytest.raises(ConfigError, match="less than 16"):
         options_of(start, lab_spec(), key)
+
+
+def test_too_few_open_files_are_said_before_anything_is_opened(tmp_path: Path) -> None:
+    folder = write_node(tmp_path / "n1")
+    code = (
+        "import resource as r, sys; r.setrlimit(r.RLIMIT_NOFILE, (256, 256));"
+        "from apocryph.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "node", "run", str(folder), "--testnet-keys", "--json"]
+    env = environment(tmp_path)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == Exit.CONFIG, done.stderr
+    assert "open_files" in done.stdout + done.stderr
+    assert "ulimit -n" in done.stdout + done.stderr
+    assert not (folder / "chain").exists()

@@ -11,17 +11,18 @@ from node.errors import NotFound
 from node.journal import Journal, Keep
 from node.replay import CoreJournal, Difference, digest, replay
 from testnet.sim.host import Host, Recorded
+from testnet.sim.scenario import Machines
 from tests.sim.trace import traced
 
 
 @pytest.fixture(scope="module")
 def host() -> Host:
     """A host after some seconds of rough weather, with all that it handled in its last life."""
-    _, scene = traced(7, seconds=6.0)
+    _, scene = traced(7, seconds=10.0)
     return scene.hosts[0]
 
 
-def journalled(folder: Path, host: Host, *, segment_bytes: int = 60_000) -> list[Recorded]:
+def journalled(folder: Path, host: Host, *, segment_bytes: int = 20_000) -> list[Recorded]:
     """Run a core through the host's events again, this time with a journal on disk."""
     assert host.records is not None
     core = fresh(host)
@@ -41,14 +42,7 @@ def journalled(folder: Path, host: Host, *, segment_bytes: int = 60_000) -> list
 
 def fresh(host: Host) -> NodeCore:
     """Any core will do: a journal tells what one core did, whatever it was."""
-    twin = Host(
-        host.spec,
-        host.peer,
-        simulator=host.simulator,
-        keys=host.keys,
-        wires=host.wires,
-        dice=host.dice,
-    )
+    twin = Host(host.world, host.peer, wires=host.wires, dice=host.dice, machines=Machines())
     twin.start()
     assert twin.core is not None
     return twin.core

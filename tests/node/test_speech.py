@@ -165,6 +165,39 @@ def test_a_candidate_is_given_by_id_and_a_stranger_id_is_not_there() -> None:
     assert speech.answer(Shelf(), BLOCK, encode(["block", 1, 2, FIRST.id])) == speech.NONE
 
 
+def test_a_poll_for_a_committed_height_is_answered_from_the_store_however_old() -> None:
+    chain = CHAIN.spec.id
+
+    def past(height: int, library: speech.Library | None = None) -> bytes | None:
+        query = encode(["poll", 1, chain, height])
+        return speech.answer_past(library or Shelf(), query, chain)
+
+    tip = Shelf().tip()
+    found = past(tip)
+    assert found is not None
+    certificate, failed = speech.read_reply(POLL, found, 9, PEER, SEEN)
+    assert isinstance(certificate, CertificateReceived) and certificate.certificate == CERTIFICATE
+    assert isinstance(failed, AskFailed)
+    assert past(tip + 1) is None and past(0) is None
+    with pytest.raises(EncodingError, match="another chain"):
+        speech.answer_past(Shelf(), QUERIES[POLL], CERTIFICATE.id)
+
+
+class Uncertified(Shelf):
+    """What a peer of a chain without votes holds."""
+
+    def certified(self, height: int) -> Held | None:
+        held = super().certified(height)
+        return None if held is None else Held(held.block, b"", None)
+
+
+def test_without_votes_a_past_height_is_answered_with_its_block() -> None:
+    found = speech.answer_past(Uncertified(), QUERIES[POLL], CHAIN.spec.id)
+    assert found is not None
+    (told,) = speech.read_reply(POLL, found, 9, PEER, SEEN)
+    assert told == AnswerReceived(9, PEER, SECOND.height, 0, SECOND.id)  # type: ignore[arg-type]
+
+
 def test_batches_hold_what_fits_and_lose_nothing() -> None:
     big = [message(CHAIN.spec, n, data=bytes(7_000)).raw for n in range(90)]
     payloads = speech.batches(big)

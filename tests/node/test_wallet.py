@@ -7,7 +7,7 @@ import pytest
 from consensus.encoding import H
 from consensus.ids import Agent, ChainId, account_text, content_id, hash_text, id_text, peer_text
 from consensus.messages import Message, Reference, decode_data
-from node.errors import AccountUnknown, Exit, KeyPasswordWrong, MessageInvalid
+from node.errors import AccountUnknown, Exit, KeyKind, KeyPasswordWrong, MessageInvalid
 from node.keystore import ACCOUNT, PEER, Keystore, public_of, write_plain
 from node.verifier import verify_once
 from node.wallet import Terms, Wallet, reference, reference_text
@@ -45,7 +45,6 @@ def test_accounts_of_the_testnet_come_before_the_keystores(wallet: Wallet) -> No
     ("text", "cause"),
     [
         ("@allice", r"did you mean alice\?"),
-        ("@n1", "no account @n1"),
         ("bob", "neither"),
         ("", "neither"),
         (peer_text(bytes(32)), "a peer where an account is wanted"),
@@ -56,6 +55,26 @@ def test_an_unknown_account_is_a_usage_error(wallet: Wallet, text: str, cause: s
     with pytest.raises(AccountUnknown, match=cause) as caught:
         wallet.account(text)
     assert caught.value.exit == Exit.USAGE
+
+
+@pytest.mark.parametrize("name", ["n1", "@n1"])
+def test_a_peers_key_sends_nothing_and_says_so(wallet: Wallet, name: str) -> None:
+    with pytest.raises(KeyKind, match=r"'n1' is the key of a node \(a peer\)") as caught:
+        wallet.unlock(name)
+    assert caught.value.exit == Exit.CONFIG
+
+
+def test_who_sends_when_nobody_is_named(wallet: Wallet, tmp_path: Path) -> None:
+    assert wallet.default() == "alice"  # of the testnet
+    keys = Keystore(tmp_path / "keys", scrypt_n=2**4)
+    keys.add("home", bytes((4,)) * 32, PASSWORD, kind=PEER)
+    with pytest.raises(AccountUnknown, match="2 accounts: alice, bob") as caught:
+        Wallet(keystore=keys).default()
+    assert caught.value.hint == "choose one: --as NAME"
+    (tmp_path / "keys" / "alice.json").unlink()
+    assert Wallet(keystore=keys).default() == "bob"  # the only account; home is a peer's
+    with pytest.raises(AccountUnknown, match="no account to send from"):
+        Wallet().default()
 
 
 @pytest.mark.parametrize("name", ["alice", "@bob"])

@@ -48,6 +48,11 @@ def test_detached_status_down_resume(home: Home) -> None:
     assert up["running"]
     nodes = home.nodes()
     assert {node["state"] for node in nodes} == {"ready"}
+    assert not any(node["catching_up"] for node in nodes)
+    for node in nodes:
+        told = api_status(node)
+        assert (node["peer"], node["listen"]) == (told["peer"], told["listen"])
+        assert node["folder"] == str(home.folder() / node["name"])
     assert all(node["height"] >= 3 for node in nodes)
     wait_until(lambda: same(home.nodes()), "all have the same tip")
     before = home.nodes()[0]
@@ -90,6 +95,7 @@ def test_busy_port_names_its_owner(home: Home) -> None:
     assert done.code == 8
     assert done.error["code"] == "port_busy"
     assert f"process {os.getpid()}" in done.error["message"]
+    assert "--port" in done.error["hint"]
     assert home.processes() == []
 
 
@@ -253,6 +259,17 @@ def test_detach_leaves_the_terminal(home: Home) -> None:
     assert process.returncode == 0
 
 
+def test_down_while_it_starts(home: Home) -> None:
+    """`up` says who ended it, and `down` waits until nothing of it is left."""
+    process = home.start("testnet", "up", "--detach", "--port", "0", "--json", "--net", "t")
+    wait_until(lambda: (home.folder() / "supervisor.pid").exists(), "the supervisor starts")
+    assert home.testnet("down").code == 0
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert json.loads(stdout.splitlines()[-1])["errors"][0]["code"] == "stopped"
+    assert home.processes() == []
+
+
 def test_up_ends_when_every_validator_failed(home: Home) -> None:
     process = home.start("testnet", "up", "-n", "2", "--net", "t", "--port", "0")
     assert process.stdout is not None
@@ -263,3 +280,29 @@ def test_up_ends_when_every_validator_failed(home: Home) -> None:
     assert process.returncode == 4
     assert "ended by signal 9" in err
     assert home.processes() == []
+
+
+def test_a_stranger_joins_with_a_validator_of_his_own(home: Home) -> None:
+    """As the README says it, with one file and a key of his own."""
+    home.up(1, "--demo", "pingpong", "--until", "height=4")
+    file, folder, password = home.path / "chain.json", home.path / "mine", home.path / "password"
+    password.write_text("long enough\n")
+    password.chmod(0o600)
+    shown = home.run("chain", "show", "--net", "t", "--out", str(file), "--json").data
+    places = [word for name in ("listen", "api", "fabric") for word in (f"--{name}", "127.0.0.1:0")]
+    words = ("--join", str(file), "--password-file", str(password), *places)
+    made = home.run("node", "init", str(folder), *words, "--json").data
+    process = home.start("node", "run", str(folder), "--password-file", str(password), "--json")
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())["data"]
+    assert (told["event"], told["peer"]) == ("listening", made["peer"])
+    while told["event"] != "ready":
+        told = json.loads(process.stdout.readline())["data"]
+        assert told["event"] in ("waiting", "catching_up", "ready")
+    status = home.run("node", "status", str(folder), "--json").data
+    assert status["chain"] == shown["chain"]
+    assert status["height"] >= int(shown["checkpoint"].partition(":")[0]) >= 4
+    assert (status["catching_up"], status["slots"]) == (False, 0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert process.stderr is not None and "Traceback" not in process.stderr.read()

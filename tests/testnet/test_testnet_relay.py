@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from node.errors import NodeError, NotFound, PortBusy, TimedOut, Unreachable
+from node.listeners import owner_of
+from node.nofile import OWN_FILES
 from testnet import relay as relay_module
 from testnet.control import Control, Request, ask
-from testnet.ports import Reserved, listen, owner_of
+from testnet.ports import Reserved, listen
 from testnet.probe import told
 from testnet.relay import Relay
 
@@ -100,6 +102,18 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert await rest(refused) == b""
         writer.write_eof()
         assert await reader.read() == b"afirst"
+
+
+async def test_it_takes_no_more_than_its_files_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it could not accept, nor reach a validator, when they are all taken."""
+    monkeypatch.setattr(relay_module, "raise_limit", lambda needed: OWN_FILES + 3)
+    async with (
+        echo(b"a") as target,
+        relaying([(HOST, target)]) as port,
+        connected(port),
+        connected(port) as (refused, _),
+    ):
+        assert await rest(refused) == b""
 
 
 async def test_a_closed_relay_ends_its_connections() -> None:

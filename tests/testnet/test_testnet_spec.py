@@ -92,8 +92,13 @@ def test_what_cannot_be_is_refused(
 
 
 def test_impossible_parameters_name_the_inequality() -> None:
-    with pytest.raises(SpecUnusable, match="claim_close ≤ epoch_blocks"):
-        local_parameters(None, 4)
+    with pytest.raises(SpecUnusable, match=r"claim_close ≤ epoch_blocks; .*with slots 600, epoch"):
+        local_parameters(None, 3)
+
+
+def test_claims_of_a_short_epoch_close_early_enough() -> None:
+    assert local_parameters(120, 32).claim_close == 8
+    assert local_parameters().claim_close == local_parameters(None, 512).claim_close
 
 
 # ---- the folder ----------------------------------------------------------------------------------

@@ -18,11 +18,15 @@ from testnet.view import COLUMNS, cells, drawable, line, table
 
 STATUS = {
     "height": 7,
+    "known_height": 7,
+    "catching_up": False,
     "slots": 150,
     "peers": 3,
     "settle_ms": 41,
     "deciding": {"preference": "bafyreiabcdefgh", "streak": 3},
 }
+
+BEHIND = {"known_height": 1_235_566, "catching_up": True}
 
 
 def board() -> Board:
@@ -41,9 +45,18 @@ def test_a_row_shows_what_is_known() -> None:
     assert cells(found.rows["n2"], 0.0)[1:5] == ("paused", "0", "-", "-")
 
 
+def test_one_that_catches_up_says_how_far_it_is_behind() -> None:
+    found = board()
+    found.told("n1", {**STATUS, "known_height": 1_207, "catching_up": True})
+    assert cells(found.rows["n1"], 0.0)[1] == "behind 1,200"
+    assert line(found).startswith("n1 7 behind 1,200 · ")
+    found.told("n1", STATUS)
+    assert cells(found.rows["n1"], 0.0)[1] == "ready"
+
+
 def test_the_table_fits_a_narrow_terminal() -> None:
     found = board()
-    found.told("n1", {**STATUS, "height": 1_234_567, "settle_ms": 12_345})
+    found.told("n1", {**STATUS, "height": 1_234_567, "settle_ms": 12_345, **BEHIND})
     screen = io.StringIO()
     Console(file=screen, width=80, force_terminal=True, color_system=None).print(table(found, "t"))
     shown = screen.getvalue()
@@ -51,6 +64,7 @@ def test_the_table_fits_a_narrow_terminal() -> None:
     assert "12345 ms" in shown
     assert all(name in shown for name in COLUMNS)
     assert "paused" in shown
+    assert "behind 999" in shown
 
 
 def test_blocks_raise_height_and_rate() -> None:

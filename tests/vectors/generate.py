@@ -10,18 +10,28 @@ from typing import Any
 import dag_cbor
 
 from consensus import merkle
+from consensus.block import Body
+from consensus.claims import salt
 from consensus.dice import Dice
 from consensus.encoding import H, encode
 from consensus.facts import claim_digest, claimed_slot, hill_height
-from consensus.ids import account_text, hash_text, id_text, peer_text
+from consensus.ids import Id, MessageId, account_text, hash_text, id_text, peer_text
 from consensus.messages import encode_data
 from consensus.parameters import Parameters
 from consensus.proofs import build, message_path, receipt_path, state_path
-from consensus.proposers import genesis_randomness, hash_chain, next_randomness, ranking
+from consensus.proposers import (
+    genesis_randomness,
+    hash_chain,
+    hash_chain_seed,
+    next_randomness,
+    ranking,
+)
+from consensus.signatures import KINDS, coverage
 from consensus.spec import ChainSpec, SpecDraft
 from consensus.statemap import StateMap
 from consensus.tables import Table, deal
 from consensus.wire import Batch
+from node.signer import CHALLENGE_BYTES, INSTANCE, INSTANCE_BYTES, PLAIN_KINDS, plain_coverage
 from tests.consensus.builders_keys import account_key
 from tests.consensus.builders_proofs import proven_chain
 from tests.vectors import ed25519_cases, leaves, records
@@ -145,7 +155,26 @@ def texts() -> Document:
 
 def hashes() -> Document:
     items = [["tag"], ["tag", 1, b"\x00", None], ["genesis", identifier("seed")]]
-    return {"cases": [{"list": to_json(item), "hash": H(*item).hex()} for item in items]}
+    cases = [{"list": to_json(item), "hash": H(*item).hex()} for item in items]
+    return {"cases": cases, "covered": covered()}
+
+
+def covered() -> list[Document]:
+    """What a signature of each kind covers, for one canonical list."""
+    unsigned = encode(["unsigned", 1, b"\x00"])
+    answer = encode([bytes(CHALLENGE_BYTES), bytes(INSTANCE_BYTES)])
+    kinds = [*KINDS, *[kind for kind in PLAIN_KINDS if kind not in KINDS]]
+    return [
+        {
+            "kind": kind,
+            "chain": records.CHAIN.hex(),
+            "canonical": (raw := answer if kind == INSTANCE else unsigned).hex(),
+            "covers": plain_coverage(kind, records.CHAIN, raw).hex()
+            if kind in PLAIN_KINDS
+            else coverage(kind, records.CHAIN, raw).hex(),
+        }
+        for kind in kinds
+    ]
 
 
 def data() -> Document:
@@ -169,7 +198,24 @@ def merkle_lists() -> Document:
         paths = [[part.hex() for part in merkle.prove(leaves, index)] for index in range(count)]
         case = {"leaves": [leaf.hex() for leaf in leaves], "root": merkle.root(leaves).hex()}
         cases.append({**case, "paths": paths})
-    return {"cases": cases}
+    return {"cases": cases, "inputs": block_inputs()}
+
+
+def block_inputs() -> list[Document]:
+    """inputs_root of chain-made inputs, the divider, messages: where one ends is bound too."""
+    ids = [Id(identifier(f"input {number}")) for number in range(3)]
+    made = []
+    for border in range(4):
+        first, rest = tuple(ids[:border]), tuple([MessageId(each) for each in ids[border:]])
+        body = Body.of(parent_certificate=b"", facts=(), chain_inputs=first, messages=rest)
+        made.append(
+            {
+                "chain_inputs": [each.hex() for each in first],
+                "messages": [each.hex() for each in rest],
+                "root": merkle.root(body.input_leaves).hex(),
+            }
+        )
+    return made
 
 
 def state_keys() -> Document:
@@ -209,6 +255,18 @@ def randomness() -> Document:
         "peer": PEER_KEYS[0].hex(),
         "links": [part.hex() for part in links],
         "randomness": [first.hex(), second.hex(), next_randomness(second, None).hex()],
+        "salts": [
+            {"epoch": epoch, "randomness": second.hex(), "salt": salt(seed, epoch, second).hex()}
+            for epoch in (1, 2, 3)
+        ],
+        "hash_chain_seeds": [
+            {
+                "key": digest("key of a peer").hex(),
+                "epoch": epoch,
+                "seed": hash_chain_seed(digest("key of a peer"), seed, epoch).hex(),
+            }
+            for epoch in (0, 1, 2**40)
+        ],
         "ranking": {
             "table": table().raw.hex(),
             "height": 3,

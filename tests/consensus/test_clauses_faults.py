@@ -1,0 +1,67 @@
+"""A host fault is not the block's (protocol §7 ‡, execution §5): what a sick host may sign."""
+
+from consensus.block import Block
+from consensus.effects import Build, Commit, Execute
+from consensus.events import ExecutionFaulted
+from consensus.ids import MessageId
+from consensus.standing import VALID
+from tests.consensus.builders_engine import SETTLE, Desk
+
+
+def sick() -> tuple[Desk, Block]:
+    """An owner whose host fails on the proposal of round 0, again and again."""
+    desk = Desk(0 if Desk(0).my_rank() else 1)
+    desk.held = (Build, Commit, Execute)
+    block = desk.propose(0)
+    desk.send(ExecutionFaulted(block.id, "a worker died"))
+    return desk, block
+
+
+def test_a_block_that_faults_here_ends_the_round_with_nil() -> None:
+    desk, _ = sick()
+    desk.wait(SETTLE)
+    assert desk.signs() == [("confirm", 0, None)], "for that round only, never for the block"
+
+
+def test_a_quorum_of_this_round_alone_does_not_vouch_for_it() -> None:
+    desk, block = sick()
+    desk.confirms(desk.others(), block)
+    assert desk.signs() == []
+    assert desk.record.valid is None
+
+
+def test_a_quorum_of_an_earlier_round_vouches_for_it_unexecuted() -> None:
+    desk, block = sick()
+    desk.confirms(desk.others(), block)
+    desk.to_round(1)
+    desk.unled()
+    assert [vote for vote in desk.signs() if vote[0] == "confirm"] == [("confirm", 1, block.id)]
+    desk.confirms(desk.others(), block, 1)
+    assert desk.signs() == [("accept", 1, block.id)]
+    assert desk.standing.candidates[block.id].status != VALID
+    desk.accepts(desk.others(), block, 1)
+    assert desk.of(Commit) == [], "it has no state for the next height before it can execute"
+    desk.send(desk.executed(block))
+    assert len(desk.of(Commit)) == 1
+
+
+def test_nobody_vouches_for_a_block_without_its_bodies() -> None:
+    desk, block = sick()
+    desk.pool.missing = (MessageId(block.body.messages[0]),)
+    desk.confirms(desk.others(), block)
+    desk.to_round(1)
+    desk.wait(SETTLE)
+    assert all(block_ is None for _, _, block_ in desk.signs())
+
+
+def test_a_block_that_never_faulted_is_executed_before_it_is_confirmed() -> None:
+    desk = Desk(0 if Desk(0).my_rank() else 1)
+    desk.held = (Build, Commit, Execute)
+    block = desk.propose(0)
+    desk.confirms(desk.others(), block)
+    desk.to_round(1)
+    desk.unled()
+    assert desk.signs() == []
+    desk.send(desk.executed(block))
+    desk.unled()
+    assert desk.signs() == [("confirm", 1, block.id)]

@@ -1,0 +1,117 @@
+"""A sign record that is older than the chain it stands beside: seen in whatever block shows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from consensus.block import Block
+from consensus.certificates import Certificate
+from consensus.facts import Fact
+from consensus.ids import Peer
+from node.errors import Exit, SignRecordOld
+from node.recall import LOOK_BACK, Recall
+from node.signer import Position
+from node.store.chain import ChainData
+from node.store.memory import MemoryStore
+from tests.consensus.builders_chain import MiniChain, make_spec
+from tests.consensus.builders_keys import peer_key
+
+ME, OTHERS = peer_key(0), [peer_key(number) for number in (1, 2, 3)]
+FRESH: Position = (0, 0, 2)
+
+
+def recall(place: Position, peer: Peer = ME) -> Recall:
+    return Recall(peer, lambda: place, where="sign.db")
+
+
+class Chain:
+    """Blocks of which each is certified by whom a test says."""
+
+    def __init__(self) -> None:
+        self.mini = MiniChain(make_spec(4))
+        self.store = ChainData(MemoryStore(), chain=self.mini.spec.id, spec=self.mini.spec.raw)
+        self.store.commit_genesis(self.mini.tip.raw, {}, ())
+
+    def add(self, signers: list[Peer], *facts: Fact) -> tuple[Certificate, Block]:
+        block = self.mini.block(facts=facts)
+        header = self.mini.commit(block, signers)
+        certificate = self.mini.certificates[-1]
+        assert certificate is not None
+        self.store.commit(
+            height=header.height,
+            header=header.raw,
+            body=block.body.raw,
+            certificate=certificate.raw,
+            bodies={},
+            changes={},
+            receipts=(),
+        )
+        return certificate, block
+
+
+def test_a_record_that_knows_the_newest_own_accept_is_good() -> None:
+    chain = Chain()
+    for _ in range(3):
+        chain.add([ME, *OTHERS])
+    chain.add(OTHERS)
+    for place in ((3, 0, 2), (4, 0, 1), (9, 0, 0)):
+        recall(place).check_stored(chain.store)
+    recall(FRESH, peer_key(50)).check_stored(chain.store)
+
+
+@pytest.mark.parametrize("place", [FRESH, (2, 7, 2), (3, 0, 1)])
+def test_an_own_accept_in_a_stored_certificate(place: Position) -> None:
+    chain = Chain()
+    for _ in range(3):
+        chain.add([ME, *OTHERS])
+    for _ in range(3):
+        chain.add(OTHERS)
+    with pytest.raises(SignRecordOld, match=r"sign.db ends at .* height 3, round 0, acc") as found:
+        recall(place).check_stored(chain.store)
+    assert found.value.exit is Exit.SAFETY
+    assert "delete" not in found.value.hint and "remove" not in found.value.hint
+
+
+def test_an_own_accept_that_only_the_next_blocks_facts_show() -> None:
+    chain = Chain()
+    _, block = chain.add(OTHERS)
+    assert block.height == 1
+    chain.add(OTHERS, chain.mini.late(ME, chain.mini.tip))
+    with pytest.raises(SignRecordOld, match="height 1, round 0, accept"):
+        recall((1, 0, 1)).check_stored(chain.store)
+    recall((1, 0, 2)).check_stored(chain.store)
+
+
+def test_an_own_signature_that_evidence_shows() -> None:
+    chain = Chain()
+    chain.add([ME, *OTHERS])
+    evidence = chain.mini.double_vote(ME, chain.mini.tip, round_=5)
+    chain.add(OTHERS, evidence)
+    place = (1, 0, 2)
+    if max(evidence.first.round, evidence.second.round) == 5:
+        with pytest.raises(SignRecordOld, match="height 1, round 5"):
+            recall(place).check_stored(chain.store)
+    recall((1, 5, 2)).check_stored(chain.store)
+
+
+def test_a_block_that_comes_by_catch_up() -> None:
+    chain = Chain()
+    chain.add([ME, *OTHERS])
+    certificate, block = chain.add([ME, *OTHERS])
+    with pytest.raises(SignRecordOld, match="height 2"):
+        recall((1, 0, 2)).check(certificate, block.body)
+    with pytest.raises(SignRecordOld, match="height 1"):
+        recall(FRESH).check(None, block.body)  # the parent's certificate is in the body
+
+
+def test_a_start_looks_back_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain()
+    chain.add([ME, *OTHERS])
+    for _ in range(5):
+        chain.add(OTHERS)
+    assert LOOK_BACK > 1_000
+    monkeypatch.setattr("node.recall.LOOK_BACK", 3)
+    recall(FRESH).check_stored(chain.store)
+    monkeypatch.setattr("node.recall.LOOK_BACK", 6)
+    with pytest.raises(SignRecordOld):
+        recall(FRESH).check_stored(chain.store)

@@ -6,7 +6,7 @@ ARGS   ?=
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env testnet test test-long check bench lock clean
+.PHONY: help env testnet test test-long check soak bench lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -37,6 +37,9 @@ check: env       ## the gate: ruff, mypy, import-linter, tidy, fast tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 -m "not long and not integration and not slow" $(ARGS)
+
+soak: env        ## what takes long, within 30 minutes: soak/soak.html; ARGS="--minutes 120 --only storm"
+	$(BIN)/apocryph sim soak $(ARGS)
 
 bench: env       ## every figure of bench/README.md, measured again
 	$(BIN)/python -m bench --all --write

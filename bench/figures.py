@@ -26,6 +26,7 @@ MODULES: Mapping[str, str] = {
     "ed25519": "bench.signatures",
     "statemap": "bench.statemap",
     "execution": "bench.execution",
+    "sim-heights": "bench.simulation",
 }
 
 

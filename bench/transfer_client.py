@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -186,8 +186,10 @@ async def latencies(url: str, purse: Purse, messages: int) -> list[float]:
     return taken
 
 
-async def load(url: str, folder: Path, seconds: float) -> Finalized:
-    """Load the network for so many seconds."""
+async def load(
+    url: str, folder: Path, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> Finalized:
+    """Load the network for so many seconds of `clock`."""
     purse = Purse(folder)
     outstanding = min(OUTSTANDING, OUTSTANDING_PER_SENDER * purse.accounts)
     async with aiohttp.ClientSession() as session:
@@ -196,7 +198,7 @@ async def load(url: str, folder: Path, seconds: float) -> Finalized:
             purse.sign,
             seconds=seconds,
             outstanding=outstanding,
-            clock=time.perf_counter,
+            clock=clock,
         )
 
 

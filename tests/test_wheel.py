@@ -42,6 +42,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == set(PACKAGES)
     assert all(f"{package}/py.typed" in names for package in PACKAGES)
+    assert "testnet/sim/scenarios/storm.toml" in names
 
 
 @pytest.mark.slow

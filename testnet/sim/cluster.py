@@ -1,11 +1,9 @@
 """A cluster of simulated nodes on bad weather: loss, delay, partitions; what must hold of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from consensus import proposers
 from consensus.dice import Dice
-from consensus.effects import Ask
 from consensus.encoding import Value, encode
 from consensus.events import LinkDown, LinkUp, MessagesReceived
 from consensus.ids import Account, MessageId, Peer
@@ -13,21 +11,18 @@ from consensus.messages import Draft, Message, Reference, encode_data
 from consensus.parameters import Parameters
 from consensus.spec import ChainSpec, SpecDraft
 from consensus.tables import deal
+from testnet.sim.ears import Ears
 from testnet.sim.history import History
-from testnet.sim.host import Host, KeyedHash
-from testnet.sim.simulator import CLOCK_START_MS, Simulator
+from testnet.sim.host import Host, World
+from testnet.sim.keys import KeyedHash
+from testnet.sim.relays import Relays
+from testnet.sim.scenario import Machines, Weather
+from testnet.sim.simulator import CLOCK_START_MS, Chance, Simulator
+from testnet.sim.wires import CopyWires, Wires
+
+__all__ = ["Cluster", "Weather", "small_parameters"]
 
 BALANCE = 10**12
-
-
-@dataclass(slots=True)
-class Weather:
-    """Of every link; loss in percent."""
-
-    loss: int = 0
-    delay_ms: int = 5
-    jitter_ms: int = 5
-    duplicate: int = 0
 
 
 class Cluster:
@@ -43,36 +38,81 @@ class Cluster:
         agents: tuple[tuple[str, str, bytes], ...] = (),
         hill_nonces: int = 0,
         late: int = 0,
+        machines: Machines | None = None,
+        accounts: int = 4,
+        consensus: str = "snowball",
     ) -> None:
-        """`hill_nonces`: tries of a node an epoch. `late`: nodes without slots, the last ones."""
+        """`hill_nonces`: tries of a node an epoch. `late`: nodes without slots, the last ones.
+        `consensus`: the kind of the chain."""
+        self.consensus = consensus
         self.seed = seed
         self.dice = Dice(seed.to_bytes(32, "big"))
-        self.weather = weather or Weather()
+        self.machines = machines or Machines(hill_nonces=hill_nonces)
         self.simulator = Simulator(self.dice.child("simulator"))
-        self.network = self.dice.child("network")
         self.keys = KeyedHash()
         peers = [self.keys.new(f"{seed} peer {index}") for index in range(nodes + late)]
-        self.accounts = [Account(self.keys.new(f"{seed} account {i}")) for i in range(4)]
+        self.accounts = [Account(self.keys.new(f"{seed} account {i}")) for i in range(accounts)]
         self.spec = self._spec(peers[:nodes], parameters or small_parameters(), agents)
-        self.cut: Callable[[Peer, Peer], bool] = lambda a, b: False
-        self.lose: Callable[[Peer, Peer, str, bytes], bool] = lambda a, b, topic, record: False
-        self.hosts = {
-            peer: Host(
-                self.spec,
-                peer,
-                simulator=self.simulator,
-                keys=self.keys,
-                wires=self,
-                dice=self.dice.child(f"host {index}"),
-                hill_nonces=hill_nonces,
-            )
-            for index, peer in enumerate(peers)
-        }
-        self.nonces = 0
+        kind = Relays if self.machines.gossip == "relayed" else Wires
+        self.wires = kind(self.simulator, self.dice.child("network"), weather or Weather())
+        self.world = World(
+            spec=self.spec,
+            simulator=self.simulator,
+            keys=self.keys,
+            ears=Ears(self.keys, self.spec.id),
+            chance=Chance(self.dice.child("disks")),
+        )
         self.history = History(self.spec)
-        for host in self.hosts.values():
-            host.on_performed = self.history.record
-            host.on_start = self.history.record_start
+        self.liars: dict[Peer, None] = {}  # peers whose words are not judged: adversaries, copies
+        self.hosts = {peer: self._host(peer, index) for index, peer in enumerate(peers)}
+        self.nonces = 0
+
+    def _host(self, peer: Peer, index: int) -> Host:
+        dice = self.dice.child(f"host {index}")
+        host = Host(self.world, peer, wires=self.wires, dice=dice, machines=self.machines)
+        host.on_performed = self.history.record
+        host.on_start = self.history.record_start
+        self.wires.add(peer, host)
+        return host
+
+    def copy_of(self, peer: Peer) -> Host:
+        """Another machine with a peer's key and a copy of its disk; not started. Protocol §7."""
+        twin = Host(
+            self.world,
+            peer,
+            wires=CopyWires(self.wires),
+            dice=self.dice.child(f"copy of {list(self.hosts).index(peer)}"),
+            machines=self.machines,
+        )
+        twin.disk = self.hosts[peer].disk.copy()
+        twin.on_performed = self.history.record_copy
+        self.liars[peer] = None
+        self.wires.add_copy(peer, twin)
+        return twin
+
+    # ---- weather --------------------------------------------------------------------------------
+
+    @property
+    def weather(self) -> Weather:
+        return self.wires.weather
+
+    @property
+    def cut(self) -> Callable[[Peer, Peer], bool]:
+        """Whether a packet from the first to the second is lost."""
+        return self.wires.cut
+
+    @cut.setter
+    def cut(self, cut: Callable[[Peer, Peer], bool]) -> None:
+        self.wires.cut = cut
+
+    @property
+    def lose(self) -> Callable[[Peer, Peer, str, bytes], bool]:
+        """Whether one record of gossip to one peer is lost."""
+        return self.wires.lose
+
+    @lose.setter
+    def lose(self, lose: Callable[[Peer, Peer, str, bytes], bool]) -> None:
+        self.wires.lose = lose
 
     def _spec(
         self,
@@ -88,6 +128,7 @@ class Cluster:
             nonce=bytes(16),
             genesis_agents=(("token", "native:token/1", encode({})), *agents),
             genesis_balances=tuple(balances),
+            consensus=self.consensus,
         )
         commitments = {
             peer: proposers.hash_chain(
@@ -132,8 +173,7 @@ class Cluster:
         self.cut = lambda a, b: place.get(a) != place.get(b)
 
     def heal(self) -> None:
-        self.cut = lambda a, b: False
-        self.lose = lambda a, b, topic, record: False
+        self.wires.heal()
 
     def run(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
         return self.simulator.run(self.simulator.now_ms + int(1000 * seconds), done)
@@ -179,37 +219,6 @@ class Cluster:
     def submit(self, host: Host, message: Message) -> MessageId:
         host.take(MessagesReceived(0, (message,), None))
         return message.id
-
-    # ---- testnet.sim.host.Wires -----------------------------------------------------------------
-
-    def _carry(self, source: Peer, target: Peer, action: Callable[[], None]) -> None:
-        """One packet: lost, late, doubled, or cut off."""
-        weather = self.weather
-        if self.cut(source, target) or self.network.uint(100) < weather.loss:
-            return
-        copies = 2 if self.network.uint(100) < weather.duplicate else 1
-        for _ in range(copies):
-            delay = weather.delay_ms + self.network.uint(weather.jitter_ms + 1)
-            self.simulator.after(delay, action)
-
-    def gossip(self, source: Peer, topic: str, record: bytes) -> None:
-        for peer, host in self.hosts.items():
-            if peer != source and not self.lose(source, peer, topic, record):
-                self._carry(source, peer, self._hear(host, topic, record, source))
-
-    def _hear(self, host: Host, topic: str, record: bytes, source: Peer) -> Callable[[], None]:
-        return lambda: host.hear(topic, record, source) if host.up else None
-
-    def ask(self, source: Peer, target: Peer, ask: Ask, done: Callable[[bytes], None]) -> None:
-        host = self.hosts[target]
-
-        def reply(raw: bytes) -> None:
-            self._carry(target, source, lambda: done(raw))
-
-        def arrive() -> None:
-            host.serve(ask.proto, ask.data, source, reply)
-
-        self._carry(source, target, arrive)
 
     # ---- what must hold -------------------------------------------------------------------------
 

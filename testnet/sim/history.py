@@ -48,6 +48,14 @@ class History:
         elif type(effect) is Commit:
             self._record_certified(effect)
 
+    def record_copy(self, host: Host, effect: Effect) -> None:
+        """A second machine with a peer's key: its words count for quorums, and break no rule."""
+        if type(effect) is Sign:
+            place = (effect.height, effect.round, effect.phase)
+            self.votes.setdefault((place, _named(effect)), {})[host.peer] = None
+        elif type(effect) is Commit:
+            self._record_certified(effect)
+
     def record_false(self, peer: Peer, place: Place, block: BlockId | None) -> None:
         """A Byzantine peer signed another value: it counts for quorums, and breaks no rule here."""
         self.votes.setdefault((place, block), {})[peer] = None
@@ -63,7 +71,7 @@ class History:
             return
         if record.place < self.newest.get(peer, record.place):
             self._break(f"record behind: {record.place} after {self.newest[peer]}", peer)
-        if lock is not None and lock[0] > len(host.disk.chain) and not _holds(record, lock):
+        if lock is not None and lock[0] > len(host.disk.chain) and not holds_lock(record, lock):
             kept = None if record.lock is None else (record.lock.height, record.lock.round)
             self._break(f"lock lost: {kept} in the record, {lock[0], lock[2]} signed", peer)
 
@@ -128,6 +136,12 @@ def _named(effect: Sign) -> BlockId | None:
     return Vote.decode(append_signature(effect.unsigned, _NO_SIGNATURE)).block
 
 
-def _holds(record: SignRecord, lock: tuple[int, BlockId, int]) -> bool:
-    held = record.lock_at(lock[0])
-    return held is not None and (held.block, held.round) == lock[1:]
+def holds_lock(record: SignRecord, lock: tuple[int, BlockId, int]) -> bool:
+    """The lock that was signed, or a newer one of which the power took the signature only."""
+    height, block, round_ = lock
+    held = record.lock_at(height)
+    if held is None or held.round < round_:
+        return False
+    if held.round == round_:
+        return held.block == block
+    return record.signed(height, held.round, ACCEPT) is not None

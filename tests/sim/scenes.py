@@ -123,17 +123,16 @@ class Killer:
         for host in scene.hosts:
             host.on_effect = self._before
             host.on_performed = after
-        self.drawn: dict[Peer, str] = {}
+        self.drawn: dict[Peer, tuple[int, Effect, str]] = {}  # life, effect, mode
 
     def _before(self, host: Host, effect: Effect) -> None:
-        self.drawn.pop(host.peer, None)
         if type(effect) not in POINTS or not self._draws(effect):
             return
         mode = MODES[self.dice.uint(len(MODES))]
         if mode == "before":
             self._kill(host, effect, mode)
         else:
-            self.drawn[host.peer] = mode
+            self.drawn[host.peer] = (host.life, effect, mode)
 
     def _draws(self, effect: Effect) -> bool:
         down = sum(not host.up for host in self.scene.hosts)
@@ -143,7 +142,10 @@ class Killer:
         return self.dice.uint(chance) == 0
 
     def _after(self, host: Host, effect: Effect) -> None:
-        mode = self.drawn.pop(host.peer, None)
+        life, drawn, mode = self.drawn.get(host.peer, (0, None, ""))
+        if life != host.life or drawn is not effect:
+            return
+        del self.drawn[host.peer]
         if mode == "durable":
             self._kill(host, effect, mode)
         elif mode == "heard":

@@ -9,8 +9,8 @@ import pytest
 
 from consensus.ids import MessageId, Peer
 from consensus.parameters import Parameters
+from node.execution.registry import demo_agents
 from testnet.sim.cluster import Cluster, Weather, small_parameters
-from testnet.spec import demo_agents
 from tests.sim.scenes import ROUGH, Scene, calm_parameters, holding, seeds
 
 
@@ -191,6 +191,7 @@ def test_epochs_change_and_a_mined_claim_changes_an_owner() -> None:
         scene = Scene(cluster, seed)
         cluster.start()
         miner = scene.hosts[-1]
+        miner.hill.nonces *= 4  # half of all hashes
         cluster.restart(miner.peer)
         first = cluster.spec.genesis_table().owners
         scene.climb(3 * 16 + 2, within_s=600)

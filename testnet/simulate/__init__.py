@@ -1,0 +1,1 @@
+"""Simulations as a product: `apocryph sim`, many seeds on many cores, plots, reports, the soak."""

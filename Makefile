@@ -28,8 +28,8 @@ testnet: env     ## four validators on this machine; ARGS='up -n 4 --until heigh
 test: env        ## the whole test suite that needs no outside service
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not integration" $(ARGS)
 
-test-long: env   ## what takes minutes: kills, stopped readers
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "long" $(ARGS)
+test-long: env   ## what takes minutes: kills, stopped readers, drawn seeds
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "long and not soak" $(ARGS)
 
 check: env       ## the gate: ruff, mypy, import-linter, tidy, fast tests
 	$(BIN)/ruff check .

@@ -293,6 +293,9 @@ def _take_vote(machine: Machine, token: int, vote: Vote, now: Now) -> None:
         candidate = standing.candidates.get(vote.block) if vote.block is not None else None
         if candidate is not None:
             candidate.named = True
+    if standing.certificate is not None and not standing.committing:
+        # Known here, and this host cannot execute it yet: who votes still may have no other source.
+        polling.push_certificate(machine, vote.peer, vote.height, now)
     _verdict(machine, token, ACCEPT if result in (NEW, CONFLICT) else IGNORE, key)
     return None
 

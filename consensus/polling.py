@@ -315,7 +315,8 @@ def ask_back(machine: Machine, peer: Peer, now: Now) -> None:
 
 def push_certificate(machine: Machine, peer: Peer, height: int, now: Now) -> None:
     """Whoever is voted at for a past height answers with its certificate, at a bounded rate."""
-    certificate = machine.recent.get(height)
+    here = height == machine.standing.height
+    certificate = machine.standing.certificate if here else machine.recent.get(height)
     pause = machine.spec.parameters.vote_timeout_ms(0)
     last = machine.pushed_ms.get(peer)
     table, previous = machine.tip.view.table, machine.tip.view.previous

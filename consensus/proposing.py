@@ -47,8 +47,7 @@ def take_proposal(machine: Machine, proposal: Proposal, source: Peer | None, now
     confirmed = is_confirmed(machine, proposal.id)
     if fields.time_ms > now.clock_ms + EARLY_MAX_MS and not confirmed:
         return IGNORE
-    near = standing.round - 1 <= fields.round <= standing.round + ROUNDS_AHEAD_MAX
-    if not near and not confirmed:
+    if not is_near(machine, proposal):
         return IGNORE
     rank = rank_of(machine, proposal)
     if rank is None:
@@ -70,6 +69,12 @@ def take_proposal(machine: Machine, proposal: Proposal, source: Peer | None, now
     if twins and not begun:  # protocol §5 ‡: passed over as starting preference only
         candidate.doubled = twins[0].doubled = True
     return ACCEPT
+
+
+def is_near(machine: Machine, proposal: Proposal) -> bool:
+    """Of a round that is worth keeping, or confirmed by more than a third."""
+    here, round_ = machine.standing.round, proposal.block.header.fields.round
+    return here - 1 <= round_ <= here + ROUNDS_AHEAD_MAX or is_confirmed(machine, proposal.id)
 
 
 def make_room(machine: Machine, round_: int, rank: int) -> bool:
@@ -214,6 +219,9 @@ def is_vouched(machine: Machine, candidate: Candidate) -> bool:
     block, standing = candidate.block.id, machine.standing
     valid = machine.record.valid_at(standing.height)
     earlier = valid is not None and valid.block == block and valid.round < standing.round
+    shown = standing.shown  # an aggregate is a proof by itself, however old its round is
+    if not earlier and shown is not None:
+        earlier = shown.block == block and shown.round < standing.round
     if not earlier:
         earlier = any(
             confirmed == block and round_ < standing.round

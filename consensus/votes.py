@@ -55,6 +55,16 @@ class Votes:
         self._raise_highest(vote)
         return NEW, None
 
+    def lacks(self, vote: Vote) -> bool:
+        """Whether `add` would take it: as a vote that is new, or as a contradiction."""
+        if vote.peer not in self.weights or not self._kept(vote):
+            return False
+        tally = self.tallies.get((vote.round, vote.phase))
+        held = None if tally is None else tally.votes.get(vote.peer)
+        if tally is None or held is None:
+            return True
+        return held.block != vote.block and vote.peer not in tally.contradicted
+
     def _kept(self, vote: Vote) -> bool:
         if vote.round in (self.round, self.round - 1):
             return True

@@ -149,7 +149,9 @@ def confirmers(machine: Machine, round_: int, block: BlockId) -> list[Peer]:
     peers = [vote.peer for vote in standing.votes.supporters(round_, CONFIRM_KIND, block)]
     if shown is not None and (shown.round, shown.block) == (round_, block):
         peers += [peer for peer, _ in shown.signatures if peer not in peers]
-    return peers
+    # They may have dropped it rounds ago; who is locked on it holds it, confirmed or not.
+    peers += [peer for peer in standing.votes.weights if peer not in peers]
+    return sorted(peers, key=lambda peer: machine.fetched_ms.get(peer, -1))
 
 
 def raise_valid(machine: Machine, candidate: Candidate, round_: int) -> None:
@@ -218,6 +220,7 @@ def advance_round(machine: Machine, now: Now) -> bool:
     standing = machine.standing
     joined = standing.votes.join_round()
     if joined > standing.round:
+        leave_for(machine, joined)
         enter_round(machine, joined, now)
         return True
     if standing.votes.any_quorum(standing.round, ACCEPT_KIND) and standing.accepts_ms is None:
@@ -228,9 +231,24 @@ def advance_round(machine: Machine, now: Now) -> bool:
     if standing.round >= ROUND_MAX:
         return False  # the last round has no end: no word of a later one has a form
     if (found and block is None) or late:
+        leave_for(machine, standing.round + 1)
         enter_round(machine, standing.round + 1, now)
         return True
     return False
+
+
+def leave_for(machine: Machine, round_: int) -> None:
+    """Who enters a round has confirmed and accepted in the one before it.
+
+    It may go by accepts that were shown to it alone. The others still need its words there: its
+    votes of the later round are too few for them to join it.
+    """
+    left = round_ - 1
+    if not machine.weight or not machine.record.allows(machine.standing.height, left, ACCEPT):
+        return
+    if machine.record.allows(machine.standing.height, left, CONFIRM):
+        sign_vote(machine, CONFIRM_KIND, left, None)
+    sign_vote(machine, ACCEPT_KIND, left, None)
 
 
 def enter_round(machine: Machine, round_: int, now: Now) -> None:

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     SAFETY = 7  # refused for safety
     BUSY = 8  # port, lock
     BUG = 70
+    INTERRUPTED = 130  # by Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +441,22 @@ _TABLE = (
         Exit.NEGATIVE,
         "ask another node for the proof, and check the chain id",
         "The proof does not verify. The cause names the check that failed.",
+    ),
+    Code(
+        "check_failed",
+        Exit.NEGATIVE,
+        "run the command that each failure is told with; it shows the failure again",
+        (
+            "What was checked does not hold: a simulated run failed one of its checkers, or a "
+            "planted fault was not caught. That is an answer about what was checked, told with "
+            "each failure."
+        ),
+    ),
+    Code(
+        "interrupted",
+        Exit.INTERRUPTED,
+        "run the command again to its end; what it told until then is right",
+        "Ctrl-C ended the command before it was done. What was known by then is told and written.",
     ),
     Code(
         "bug",

@@ -271,6 +271,18 @@ class ProofRefused(NodeError):
     code = "proof"
 
 
+class CheckFailed(NodeError):
+    """A check of the product's own: the answer is no."""
+
+    code = "check_failed"
+
+
+class Interrupted(NodeError):
+    """Ctrl-C; what was known by then is told."""
+
+    code = "interrupted"
+
+
 def suggestion(word: str, known: Sequence[str]) -> str:
     """` (did you mean X?)` for the nearest known word, else nothing."""
     near = get_close_matches(word, known, n=1, cutoff=0.6)

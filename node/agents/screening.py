@@ -15,6 +15,7 @@ from consensus.events import FactsReceived, MessagesReceived, ProposalReceived, 
 from consensus.facts import DoubleProposal, Evidence, Fact, LateAccept, Renew, SlotClaim
 from consensus.ids import Peer
 from consensus.messages import Message
+from consensus.proposing import is_near
 from consensus.signatures import ACCEPT as ACCEPT_KIND
 from consensus.signatures import CONFIRM as CONFIRM_KIND
 from consensus.signing import ACCEPT, CONFIRM
@@ -67,7 +68,7 @@ class Screening:
     def __init__(self, core: NodeCore, affordable: Callable[[Message], bool]) -> None:
         self._core, self._affordable = core, affordable
         self._round = (0, 0)  # height and round that the counts are of
-        self._votes: dict[Peer, int] = {}
+        self._votes: dict[tuple[Peer, int], int] = {}  # by signer and height
         self._proposals: dict[Peer, int] = {}
 
     def look(self, heard: Heard) -> Heard | Turned:
@@ -90,7 +91,8 @@ class Screening:
         self._follow()
         match heard.event:
             case VotesReceived(votes=((_, vote),)):
-                self._votes[vote.peer] = self._votes.get(vote.peer, 0) + 1
+                place = (vote.peer, int(vote.height))
+                self._votes[place] = self._votes.get(place, 0) + 1
             case ProposalReceived(proposal=proposal):
                 self._proposals[proposal.peer] = self._proposals.get(proposal.peer, 0) + 1
             case _:
@@ -152,8 +154,13 @@ class Screening:
             return STRANGER
         if vote.height < core.height and vote.height not in machine.recent:
             return LATE
+        # Anybody can say again what an owner said: only what is news counts as its signer's, and
+        # what is said of other heights never takes the place of what is said of this one.
+        if vote.height == core.height and not machine.standing.votes.lacks(vote):
+            return KNOWN
         self._follow()
-        return FLOOD if self._votes.get(vote.peer, 0) >= VOTES_PER_SIGNER_MAX else ""
+        said = self._votes.get((vote.peer, int(vote.height)), 0)
+        return FLOOD if said >= VOTES_PER_SIGNER_MAX else ""
 
     def _proposal(self, proposal: Proposal) -> str:
         core, machine = self._core, self._core.engine.machine
@@ -169,6 +176,8 @@ class Screening:
         candidate = machine.standing.candidates.get(proposal.id)
         if candidate is not None and candidate.proposal is not None:
             return KNOWN
+        if fields.height == core.height and not is_near(machine, proposal):
+            return LATE  # the core ignores it: said again by anybody, it must not count
         self._follow()
         flood = self._proposals.get(proposal.peer, 0) >= PROPOSALS_PER_SIGNER_MAX
         return FLOOD if flood else ""

@@ -7,6 +7,7 @@ asks for it. Knows no command.
 import errno
 import json
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +42,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "help_option_names": ["-h", "--help"],
     "show_default": True,
 }
-INTERRUPTED: Final = 130  # what shells expect after Ctrl-C
+INTERRUPTED: Final = Exit.INTERRUPTED  # what shells expect after Ctrl-C
 CELL_CHARACTERS_MAX: Final = 120
 Row = Sequence[object]
 
@@ -57,17 +58,39 @@ class Output:
 
     # ---- results --------------------------------------------------------------------------------
 
-    def result(self, data: Mapping[str, object], text: str = "", *, ok: bool = True) -> Exit:
-        """The command's answer; `ok=False`: a negative one. Returns the exit code to return."""
+    def result(
+        self,
+        data: Mapping[str, object],
+        text: str = "",
+        *,
+        ok: bool = True,
+        errors: Sequence[NodeError] = (),
+    ) -> Exit:
+        """The command's answer; `ok=False`: a negative one. Returns the exit code to return.
+
+        `errors`: what --json tells beside the data; the text says it in its own words.
+        """
         if self.json:
-            self._line(self.stdout, envelope(data=data, ok=ok, warnings=self.warnings))
+            told = [error_record(error) for error in errors]
+            self._line(self.stdout, envelope(data=data, ok=ok, errors=told, warnings=self.warnings))
         elif text:
             self._line(self.stdout, text)
         return Exit.OK if ok else Exit.NEGATIVE
 
     def item(self, record: Mapping[str, object], text: str, *, cursor: str) -> None:
-        """One of many, as it comes: ndjson with its cursor, or a line of text."""
-        self._line(self.stdout, compact({**record, "cursor": cursor}) if self.json else text)
+        """One of many, as it comes: ndjson with its cursor, or a line of text.
+
+        Raises BrokenPipeError when nobody reads: what may never end ends then.
+        """
+        line = compact({**record, "cursor": cursor}) if self.json else text
+        print(line, file=self.stdout, flush=True)
+
+    def line(self, text: str) -> None:
+        """One of very many lines of data, not flushed; nobody needs to read them all."""
+        try:
+            self.stdout.write(text + "\n")
+        except BrokenPipeError:
+            silence(self.stdout)
 
     def table(self, columns: Sequence[str], rows: Sequence[Row]) -> str:
         """Rows as text: aligned for people on a terminal, tab-separated elsewhere."""
@@ -113,7 +136,39 @@ class Output:
         return not self.json and _is_terminal(sys.stdin) and _is_terminal(self.stderr)
 
     def _line(self, stream: TextIO, text: str) -> None:
-        print(text, file=stream, flush=True)
+        """Said once: whether anybody reads it changes no exit code."""
+        try:
+            print(text, file=stream, flush=True)
+        except BrokenPipeError:
+            silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Whoever read it has seen enough: what is written from now on, also at exit, goes nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _unread(stream: TextIO) -> bool:
+    """Whether nobody reads it any more."""
+    try:
+        number = stream.fileno()
+    except OSError:  # no file of the system: nobody who could leave
+        return False
+    asked = select.poll()
+    asked.register(number, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in asked.poll(0))
+
+
+def _settle(stream: TextIO | None) -> None:
+    """What was written goes out now, or nowhere; nothing fails at exit."""
+    if stream is None or stream.closed:
+        return
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -258,7 +313,14 @@ def with_output(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run(command: click.Command, arguments: Sequence[str], *, name: str = "apocryph") -> int:
-    """Run a command line; the exit code. Every error ends here, in one line."""
+    """Run a command line; the exit code, whoever reads what it says. Every error ends here."""
+    code = _run(command, arguments, name)
+    _settle(sys.stdout)
+    _settle(sys.stderr)
+    return code
+
+
+def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     output = Output(json="--json" in arguments)
     try:
         # Not `command.main`: it has its own ways with interrupts and closed pipes.
@@ -274,11 +336,10 @@ def run(command: click.Command, arguments: Sequence[str], *, name: str = "apocry
         return output.fail(UsageError("a command is missing", hint=_usage_hint(error)))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread(sys.stdout):
+            silence(sys.stdout)
+            return Exit.OK  # a stream of items, or a text, of which enough was read
         if os.environ.get("APOCRYPH_DEBUG"):
             traceback.print_exc(file=output.stderr)
         return output.fail(as_node_error(error))

@@ -3,7 +3,7 @@
 Only words and options; numpy and matplotlib are imported when used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import click
 from consensus.parameters import Parameters
 from node.cli.output import Output, with_output
 from node.codes import Exit
+from node.errors import Interrupted
 from testnet.scale.networks import (
     NETWORKS_MAX,
     ROUNDS_MAX,
@@ -165,26 +166,42 @@ def scale(
 
 
 def _networks(output: Output, networks: Sequence[Network], seeds: range, plot: Path | None) -> Exit:
-    from testnet.scale.measure import measure
+    from testnet.scale.measure import Row, measure
 
-    rows = []
-    for network in networks:
-        rows.append(measure(network, seeds))
-        output.note(f"{network.nodes:,} nodes, {network.adversary}: {rows[-1].cpu_s:.2f} s")
+    rows: list[Row] = []
+    interrupted = False
+    try:
+        for network in networks:
+            rows.append(measure(network, seeds))
+            output.note(f"{network.nodes:,} nodes, {network.adversary}: {rows[-1].cpu_s:.2f} s")
+    except KeyboardInterrupt:  # what is known by then is told
+        interrupted = True
     split = sum([row.split for row in rows])
     if split:
         output.warn(f"honest nodes settled on different values in {split} runs")
-    if plot is not None:
+    drawn = plot if rows else None
+    if drawn is not None:
         from testnet.scale.plots import draw
 
-        draw(rows, plot)
+        draw(rows, drawn)
     data = {
         "rule": _rule(networks[0]),
         "first_seed": seeds[0],
         "rows": [row.record() for row in rows],
-        "plot": None if plot is None else str(plot),
+        "plot": None if drawn is None else str(drawn),
     }
-    return output.result(data, output.table(COLUMNS, [row.cells() for row in rows]))
+    table = output.table(COLUMNS, [row.cells() for row in rows])
+    if interrupted:
+        return _interrupted(output, data, table, len(rows), len(networks))
+    return output.result(data, table)
+
+
+def _interrupted(
+    output: Output, data: Mapping[str, object], table: str, done: int, wanted: int
+) -> Exit:
+    said = f"{done:,} of {wanted:,} networks, interrupted"
+    output.result(data, f"{table}\n{said}", ok=False, errors=[Interrupted(said)])
+    return Exit.INTERRUPTED
 
 
 def _rule(network: Network) -> dict[str, object]:
@@ -203,12 +220,16 @@ def _figures(output: Output, seeds: range, *, memory: bool) -> Exit:
     """Exit 1 when a figure is not what the record says, up to noise."""
     if len(seeds) < 2:
         raise click.UsageError("--figures needs at least two seeds, to know the noise")
-    from testnet.scale.figures import figures, repeat
+    from testnet.scale.figures import Repeated, figures, repeat
 
-    found = []
-    for figure in figures(memory=memory):
-        found.append(repeat(figure, seeds))
-        output.note(f"{found[-1].name}: {found[-1].rounds:.1f} rounds")
+    found: list[Repeated] = []
+    wanted, interrupted = list(figures(memory=memory)), False
+    try:
+        for figure in wanted:
+            found.append(repeat(figure, seeds))
+            output.note(f"{found[-1].name}: {found[-1].rounds:.1f} rounds")
+    except KeyboardInterrupt:
+        interrupted = True
     differing = [item for item in found if not item.within]
     data = {
         "rule": "snowball" if memory else "snowflake",
@@ -217,5 +238,7 @@ def _figures(output: Output, seeds: range, *, memory: bool) -> Exit:
         "figures": [item.record() for item in found],
     }
     text = output.table(FIGURE_COLUMNS, [item.cells() for item in found])
+    if interrupted:
+        return _interrupted(output, data, text, len(found), len(wanted))
     said = f"{len(found) - len(differing)} of {len(found)} are what the record says, up to noise"
     return output.result(data, f"{text}\n{said}", ok=not differing)

@@ -3,6 +3,7 @@
 Knows no arrays, so that a wrong option is told without the extra `research`.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -149,9 +150,13 @@ def read_adversaries(text: str) -> tuple[Adversary, ...]:
     return tuple(found)
 
 
+# Digits are bounded: exact arithmetic with 1e-99999999 would never end.
+_SHARE = re.compile(r"\d{1,9}(\.\d{0,12})?|\.\d{1,12}|\d{1,9}/\d{1,9}", re.ASCII)
+
+
 def _share(text: str) -> Fraction:
     try:
-        share = Fraction(text)
+        share = Fraction(text if _SHARE.fullmatch(text) else "")
     except (ValueError, ZeroDivisionError):
         raise Unreadable(f"{text!r} is not a share from 0 to 1") from None
     if not 0 <= share < 1:

@@ -4,11 +4,16 @@ Sections and their fields are the dataclasses below; whatever a file does not sa
 its field. Knows no cluster; chance comes later, from the seed.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from importlib import resources
+from pathlib import PurePath
 from typing import Any, Final, TypeVar
 
+from consensus import kinds
 from consensus.errors import ParameterError
 from consensus.parameters import Parameters
 from node.toml import parse_toml
@@ -16,6 +21,9 @@ from node.toml import parse_toml
 NODES_MAX: Final = 128
 SECONDS_MAX: Final = 7 * 24 * 3600
 PERCENT: Final = 100
+NAME_CHARACTERS_MAX: Final = 64
+SHOWN_CHARACTERS: Final = 40  # of a value that is refused
+STEP_LAST: Final = 15  # of crash_at: see faults.POINTS
 ADVERSARIES_MAX: Final = 32
 RULES_MAX: Final = 64
 SMALL: Final = {"slots": 60, "epoch_blocks": 4096, "claim_close": 4}  # where a file is silent
@@ -42,6 +50,8 @@ KINDS: Final = (
     "slow_executor",  # amount: ms of one block
     "host_fault",  # executions fail with a host fault
 )
+
+AMOUNTS_MAX: Final = {"lossy": PERCENT, "crash_at": STEP_LAST}
 
 _Section = TypeVar("_Section")
 
@@ -136,7 +146,10 @@ class Villain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """All of a run but its seed. `nodes`: sizes, one of which the seed picks."""
+    """All of a run but its seed. `nodes`: sizes, one of which the seed picks.
+
+    `name` becomes a part of file names: small letters, digits, `-` and `_`.
+    """
 
     name: str
     about: str = ""
@@ -195,24 +208,19 @@ def parse(text: str, source: str) -> Scenario:
 
 def _scenario(value: dict[str, Any], source: str) -> Scenario:
     _check_names(value, [each.name for each in fields(Scenario)], "the scenario")
-    nodes = value.get("nodes", 4)
-    try:
-        parameters = Parameters.local(**{**SMALL, **_table(value, "parameters")})
-    except (ParameterError, TypeError) as error:
-        raise ScenarioError("parameters", str(error)) from error
     scenario = Scenario(
-        name=_text(value, "name", source),
+        name=_text(value, "name", _name_of(source)),
         about=_text(value, "about", ""),
-        nodes=tuple(nodes) if isinstance(nodes, list) else (nodes,),
+        nodes=_sizes(value.get("nodes", 4)),
         accounts=_typed(value.get("accounts", 4), str(int), "accounts"),
-        consensus=_text(value, "consensus", "snowball"),
+        consensus=_text(value, "consensus", kinds.SNOWBALL),
         down_max=_typed(value.get("down_max", -1), str(int), "down_max"),
-        parameters=parameters,
+        parameters=_parameters(_table(value, "parameters")),
         weather=_section(Weather, value, "weather"),
         machines=_section(Machines, value, "machines"),
         load=_section(Load, value, "load"),
         phases=_section(Phases, value, "phases"),
-        faults=tuple([_row(Rule, row, "faults") for row in _rows(value, "faults")]),
+        faults=tuple([_rule(row) for row in _rows(value, "faults")]),
         adversaries=tuple(
             [_row(Villain, row, "adversaries") for row in _rows(value, "adversaries")]
         ),
@@ -221,10 +229,42 @@ def _scenario(value: dict[str, Any], source: str) -> Scenario:
     return scenario
 
 
+def _name_of(source: str) -> str:
+    """The name of a scenario that has none: that of its file."""
+    stem = PurePath(source).stem.lower()
+    return re.sub("[^a-z0-9_-]+", "-", stem)[:NAME_CHARACTERS_MAX] or "scenario"
+
+
+def _sizes(found: Any) -> tuple[int, ...]:
+    sizes = found if isinstance(found, list) else [found]
+    if not _integers(sizes):
+        raise _wrong_type("nodes", "a whole number or a list of them", found)
+    return tuple(sizes)
+
+
+def _parameters(table: dict[str, Any]) -> Parameters:
+    known = {each.name: str(each.type) for each in fields(Parameters)}
+    _check_names(table, list(known), "parameters")
+    for name, found in table.items():
+        if known[name] == str(int):
+            _typed(found, str(int), f"parameters.{name}")
+    try:
+        return Parameters.local(**{**SMALL, **table})
+    except (ParameterError, TypeError) as error:
+        raise ScenarioError("parameters", f"parameters: {error}") from error
+
+
+def _rule(row: dict[str, Any]) -> Rule:
+    rule = _row(Rule, row, "faults")
+    if "targets" in row and "nodes" in row:
+        raise ScenarioError("range", "faults has both targets and nodes", "leave one out")
+    return rule
+
+
 def _text(value: Mapping[str, Any], name: str, default: str) -> str:
     found = value.get(name, default)
     if not isinstance(found, str):
-        raise ScenarioError("type", f"{name} is a text")
+        raise _wrong_type(name, "a text", found)
     return found
 
 
@@ -252,29 +292,39 @@ def _row(kind: type[_Section], value: Mapping[str, Any], name: str) -> _Section:
     taken = {}
     for key, found in value.items():
         taken[key] = _typed(found, str(known[key]), f"{name}.{key}")
-    try:
-        return kind(**taken)
-    except TypeError as error:
-        raise ScenarioError("missing", f"{name}: {error}") from error
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.name not in taken and each.default is MISSING:
+            hint = f"each of [[{name}]] has a line `{each.name} = …`"
+            raise ScenarioError("missing", f"{name}: {each.name} is missing", hint)
+    return kind(**taken)
 
 
 def _typed(found: Any, wanted: str, where: str) -> Any:
     """The value as its field wants it; a number stands for a range of one."""
-    if wanted == str(int) and type(found) is int:
-        return found
-    if wanted == str(str) and type(found) is str:
-        return found
+    if wanted == str(int):
+        if type(found) is int:
+            return found
+        raise _wrong_type(where, "a whole number", found)
     if wanted == str(tuple[int, int]):
         pair = [found, found] if type(found) is int else found
         if _integers(pair) and len(pair) == 2 and pair[0] <= pair[1]:
             return tuple(pair)
-        raise ScenarioError("type", f"{where} is a number or [least, most]")
+        raise _wrong_type(where, "a whole number or [least, most]", found)
     if wanted == str(tuple[int, ...]):
         many = [found] if type(found) is int else found
         if _integers(many):
             return tuple(many)
-        raise ScenarioError("type", f"{where} is a list of numbers")
-    raise ScenarioError("type", f"{where} is a {'number' if 'int' in wanted else 'text'}")
+        raise _wrong_type(where, "a whole number or a list of them", found)
+    if type(found) is str:
+        return found
+    raise _wrong_type(where, "a text", found)
+
+
+def _wrong_type(where: str, wanted: str, found: Any) -> ScenarioError:
+    shown = json.dumps(found, ensure_ascii=False, default=str)
+    if len(shown) > SHOWN_CHARACTERS:
+        shown = shown[: SHOWN_CHARACTERS - 1] + "…"
+    return ScenarioError("type", f"{where} is {wanted}, not {shown}")
 
 
 def _integers(value: Any) -> bool:
@@ -294,21 +344,62 @@ def _check_names(value: Mapping[str, Any], known: Sequence[str], where: str) -> 
 
 def check(scenario: Scenario) -> None:
     """Raises ScenarioError for the first thing that cannot be."""
+    _check_name(scenario.name)
     _check_sizes(scenario)
+    _check_consensus(scenario)
     _check_weather(scenario.weather)
-    _require(scenario.machines.gossip in GOSSIPS, "gossip", "one of " + ", ".join(GOSSIPS))
-    phases = scenario.phases
-    for name in ("faults_s", "heal_s", "liveness_s", "quiet_s"):
-        _require(0 <= getattr(phases, name) <= SECONDS_MAX, f"phases.{name}", "within a week")
-    _require(phases.heights >= 0, "phases.heights", "not negative")
+    _among(scenario.machines.gossip, GOSSIPS, "machines.gossip")
+    _check_phases(scenario)
     _require(len(scenario.faults) <= RULES_MAX, "faults", f"at most {RULES_MAX}")
     least = min(scenario.nodes)
     for rule in scenario.faults:
         _check_rule(rule, least)
-    _require(len(scenario.adversaries) <= ADVERSARIES_MAX, "adversaries", "too many")
-    for villain in scenario.adversaries:
+    _check_villains(scenario.adversaries, least)
+
+
+def _check_name(name: str) -> None:
+    right = re.fullmatch(f"[a-z0-9_-]{{1,{NAME_CHARACTERS_MAX}}}", name) is not None
+    hint = f"1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, - and _: it becomes a part of file names"
+    if not right:
+        shown = name if len(name) <= NAME_CHARACTERS_MAX else name[:NAME_CHARACTERS_MAX] + "…"
+        raise ScenarioError("name", f"name {shown!r} is no name of a scenario", hint)
+
+
+def _check_consensus(scenario: Scenario) -> None:
+    """What no genesis of these sizes could start."""
+    _among(scenario.consensus, list(kinds.KINDS), "consensus")
+    kind, most = kinds.KINDS[scenario.consensus], max(scenario.nodes)
+    if kind.owners_max is not None and most > kind.owners_max:
+        cause = f"consensus {kind.name!r} is for {kind.owners_max} node, not {most}"
+        raise ScenarioError("range", cause, f"nodes = {kind.owners_max}, or another consensus")
+    beta = scenario.parameters.beta
+    if beta < kind.beta_min:
+        cause = f"consensus {kind.name!r} needs parameters.beta of {kind.beta_min} or more"
+        raise ScenarioError("range", f"{cause}, not {beta}", f"beta = {kind.beta_min}")
+
+
+def _check_phases(scenario: Scenario) -> None:
+    phases, load = scenario.phases, scenario.load
+    for name in ("faults_s", "heal_s", "liveness_s", "quiet_s"):
+        _require(0 <= getattr(phases, name) <= SECONDS_MAX, f"phases.{name}", "within a week")
+    _require(phases.heights >= 0, "phases.heights", "not negative")
+    # Only messages and what owners mine make heights.
+    loaded = (load.every_ms and load.messages) or scenario.machines.hill_nonces
+    if phases.liveness_s and phases.heights and not loaded:
+        cause = f"phases.heights is {phases.heights}, and without load there are no heights"
+        raise ScenarioError("range", cause, "load.every_ms above 0, or phases.heights = 0")
+
+
+def _check_villains(villains: Sequence[Villain], least: int) -> None:
+    _require(len(villains) <= ADVERSARIES_MAX, "adversaries", f"at most {ADVERSARIES_MAX}")
+    if not villains:
+        return
+    from testnet.sim.adversaries import NAMES  # loaded only where a scenario names one
+
+    for villain in villains:
+        _among(villain.kind, list(NAMES), "adversaries.kind")
         _require(0 <= villain.node < least, "adversaries.node", f"0 to {least - 1}")
-    places = [villain.node for villain in scenario.adversaries]
+    places = [villain.node for villain in villains]
     _require(len(places) == len(dict.fromkeys(places)), "adversaries.node", "each once")
 
 
@@ -319,6 +410,7 @@ def _check_sizes(scenario: Scenario) -> None:
     slots = scenario.parameters.slots
     _require(max(sizes) <= slots, "nodes", f"at most one a slot ({slots})")
     _require(2 <= scenario.accounts <= 1024, "accounts", "2 to 1024")
+    _require(-1 <= scenario.down_max <= NODES_MAX, "down_max", f"-1 to {NODES_MAX}")
     load = scenario.load
     for name in ("every_ms", "messages", "data_bytes", "from_s", "until_s"):
         _require(getattr(load, name) >= 0, f"load.{name}", "not negative")
@@ -330,7 +422,7 @@ def _check_sizes(scenario: Scenario) -> None:
 def _check_weather(weather: Weather) -> None:
     for name in ("loss", "duplicate", "reorder", "replay"):
         _require(0 <= getattr(weather, name) <= PERCENT, f"weather.{name}", "0 to 100")
-    _require(weather.delay in DELAYS, "weather.delay", "one of " + ", ".join(DELAYS))
+    _among(weather.delay, DELAYS, "weather.delay")
     for name in ("delay_ms", "jitter_ms", "reorder_ms", "replay_ms"):
         _require(getattr(weather, name) >= 0, f"weather.{name}", "not negative")
     for name in ("link_bytes_per_ms", "node_bytes_per_ms"):
@@ -338,13 +430,28 @@ def _check_weather(weather: Weather) -> None:
 
 
 def _check_rule(rule: Rule, least: int) -> None:
-    _require(rule.kind in KINDS, f"faults.kind {rule.kind!r}", "one of " + ", ".join(KINDS))
+    _among(rule.kind, KINDS, "faults.kind")
     _require(rule.per_minute >= 0, "faults.per_minute", "not negative")
-    _require(bool(rule.per_minute) or bool(rule.at_ms), "faults", "per_minute or at_ms")
+    if bool(rule.per_minute) == bool(rule.at_ms):
+        which = "both" if rule.at_ms else "neither"
+        cause = f"faults of kind {rule.kind!r} has {which} of per_minute and at_ms"
+        raise ScenarioError("range", cause, "per_minute or at_ms, one of them")
     _require(all(at >= 0 for at in rule.at_ms), "faults.at_ms", "not negative")
     _require(all(0 <= node < least for node in rule.targets), "faults.targets", f"0 to {least - 1}")
     _require(1 <= rule.nodes <= least, "faults.nodes", f"1 to {least}")
     _require(rule.duration_ms[0] >= 0, "faults.duration_ms", "not negative")
+    bound = AMOUNTS_MAX.get(rule.kind)
+    if bound is not None:
+        right = rule.amount[0] >= 0 and rule.amount[1] <= bound
+        _require(right, f"faults.amount of {rule.kind}", f"0 to {bound}")
+
+
+def _among(found: str, known: Sequence[str], what: str) -> None:
+    if found not in known:
+        near = get_close_matches(found, known)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint += "one of " + ", ".join(known)
+        raise ScenarioError("range", f"{what} {found!r} is not known", hint)
 
 
 def _require(holds: bool, what: str, hint: str) -> None:

@@ -46,9 +46,20 @@ class Shrunk(NamedTuple):
 Judge = Callable[[Sequence[Case]], int | None]
 
 
-def shrink(case: Case, failed_ms: int, judge: Judge, *, tries_max: int = TRIES_MAX) -> Shrunk:
-    """Cut a case that fails at `failed_ms`. The same judgement gives the same result."""
-    search = _Search(case, judge, tries_max)
+def shrink(
+    case: Case,
+    failed_ms: int,
+    judge: Judge,
+    *,
+    tries_max: int = TRIES_MAX,
+    lively: bool = False,
+) -> Shrunk:
+    """Cut a case that fails at `failed_ms`. The same judgement gives the same result.
+
+    `lively`: heights did not come in time. Without load or with less time they never do, which
+    would show nothing of the failure: both stay as they are.
+    """
+    search = _Search(case, judge, tries_max, _lively if lively else _any)
     search.first([_until(case, failed_ms)])
     ended = False
     for _ in range(PASSES_MAX):
@@ -68,8 +79,11 @@ def bare(scenario: Scenario, seed: int) -> Scenario:
 
 
 class _Search:
-    def __init__(self, case: Case, judge: Judge, tries_max: int) -> None:
+    def __init__(
+        self, case: Case, judge: Judge, tries_max: int, admits: "Callable[[Case, Case], bool]"
+    ) -> None:
         self.case, self._judge, self._left = case, judge, tries_max
+        self._whole, self._admits = case, admits
         self.tries = 0
         self._seen = {case: None}
 
@@ -81,7 +95,9 @@ class _Search:
         """Go on with the first candidate that fails, if one does. None is judged twice."""
         fresh: list[Case] = []
         for candidate in candidates:
-            if candidate not in self._seen and len(fresh) < self._left and _possible(candidate):
+            if candidate in self._seen or len(fresh) >= self._left:
+                continue
+            if _possible(candidate) and self._admits(self._whole, candidate):
                 self._seen[candidate] = None
                 fresh.append(candidate)
         if not fresh:
@@ -135,6 +151,19 @@ def _possible(case: Case) -> bool:
         return False
     nodes = case.scenario.nodes[0] + case.scenario.machines.late
     return all(max(fault.targets, default=0) < nodes for fault in case.schedule)
+
+
+def _any(whole: Case, candidate: Case) -> bool:
+    return True
+
+
+def _lively(whole: Case, candidate: Case) -> bool:
+    """Whether heights are as possible in the candidate as in the whole case."""
+    before, after = whole.scenario, candidate.scenario
+    rates = ("every_ms", "messages", "from_s", "until_s")
+    kept = all(getattr(before.load, name) == getattr(after.load, name) for name in rates)
+    mined = before.machines.hill_nonces == after.machines.hill_nonces
+    return kept and mined and before.phases.liveness_s == after.phases.liveness_s
 
 
 # ---- smaller cases ------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def siege(seed: int, *, sizes: Sequence[int] = SIZES, wild: bool | None = None) 
             parameters=base.parameters.replace(**MINED),
             machines=replace(base.machines, hill_nonces=NONCES),
         )
-    name = "+".join(kinds)
+    name = "-".join(kinds)[: scenario.NAME_CHARACTERS_MAX]
     return replace(base, name=name, nodes=(nodes,), adversaries=tuple(villains))
 
 

@@ -63,7 +63,8 @@ def read_case(path: Path) -> Recorded:
     try:
         value = parse_toml(read_text(path, "case"))
     except ValueError as error:
-        raise ConfigFileError(f"{path}: {error}") from error
+        hint = "a case is what `apocryph sim run … --shrink` writes, unchanged"
+        raise ConfigFileError(f"{path}: {error}", hint=hint) from error
     known = (*MARKS, *OPTIONAL)
     unknown = [name for name in value if name not in known]
     if unknown:

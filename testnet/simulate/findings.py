@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.cli.output import one_line
+from node.errors import CheckFailed
 from testnet.simulate.limits import GIT_WALL_S
 from testnet.simulate.seeds import Ran
 
@@ -124,6 +125,13 @@ class ShrunkFile:
             "tries": self.tries,
             "ended": self.ended,
         }
+
+
+def as_error(finding: Finding) -> CheckFailed:
+    """A failing seed as one of `errors` in the envelope: its first failure, and how to see it."""
+    first = finding.ran.outcome.failures[0]
+    cause = f"seed {finding.ran.seed} failed: {first.checker}: {told(first.text)}"
+    return CheckFailed(cause, hint=finding.replay)
 
 
 def replay_command(word: str, seed: int, schedule: Path | None = None) -> str:

@@ -10,12 +10,18 @@ from pathlib import Path
 
 from node.cli.output import Output
 from node.codes import Exit
-from node.errors import UsageError
+from node.errors import CheckFailed, Interrupted, UsageError
 from testnet.sim import trial
 from testnet.sim.faults import Fault
 from testnet.sim.trial import Outcome
 from testnet.simulate.cases import check_targets, read_case
-from testnet.simulate.findings import case_command, code_version, python_version, replay_command
+from testnet.simulate.findings import (
+    case_command,
+    code_version,
+    python_version,
+    replay_command,
+    told,
+)
 from testnet.simulate.runs import check_files, path_text, row
 from testnet.simulate.seeds import Ran
 from testnet.simulate.sources import Source, is_case, read_scenario, read_schedule
@@ -76,7 +82,12 @@ def replay(again: Again, output: Output) -> int:
         raise UsageError("--trace - and --json both want stdout", hint="name a file")
     check_files(again.plot, None, again.trace if again.trace != "-" else "")
     began = time.process_time()
-    outcome, digest, lines = _traced(again, output)
+    try:
+        outcome, digest, lines = _traced(again, output)
+    except KeyboardInterrupt:
+        if not output.json:
+            raise
+        return output.fail(Interrupted("interrupted before its end", hint=again.command))
     ran = Ran(outcome, time.process_time() - began, 0.0, digest)
     if again.plot is not None:
         from testnet.simulate import plots
@@ -102,7 +113,14 @@ def replay(again: Again, output: Output) -> int:
     if again.trace == "-":  # stdout is the trace and nothing else
         output.note(text)
         return Exit.OK if outcome.clean else Exit.NEGATIVE
-    return output.result(data, text, ok=outcome.clean)
+    failing = [] if outcome.clean else [_error(ran, again.command)]
+    return output.result(data, text, ok=outcome.clean, errors=failing)
+
+
+def _error(ran: Ran, command: str) -> CheckFailed:
+    first = ran.outcome.failures[0]
+    cause = f"seed {ran.seed} failed: {first.checker}: {told(first.text)}"
+    return CheckFailed(cause, hint=f"{command} --trace FILE")
 
 
 def _traced(again: Again, output: Output) -> tuple[Outcome, str, int]:
@@ -119,7 +137,7 @@ def _traced(again: Again, output: Output) -> tuple[Outcome, str, int]:
         if file is not None:
             file.write(line + "\n")
         elif again.trace == "-":
-            output.stdout.write(line + "\n")
+            output.line(line)
 
     try:
         outcome = trial.run(again.source.scenario, again.seed, schedule=again.schedule, trace=write)

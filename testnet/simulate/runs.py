@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from node.cli.output import INTERRUPTED, Output
 from node.codes import Exit
-from node.errors import UsageError
+from node.errors import Interrupted, NodeError, UsageError
 from testnet.scale.research import require
 from testnet.sim.trial import Outcome
 from testnet.simulate.curves import Curve, curve
 from testnet.simulate.findings import (
     Finding,
+    as_error,
     code_version,
     python_version,
 )
@@ -211,8 +212,11 @@ def _write(wanted: Wanted, told: Told) -> None:
 
 def _tell(wanted: Wanted, told: Told, rows: list[dict[str, Any]], output: Output) -> Exit:
     course, total = told.course, told.course.total
+    errors: list[NodeError] = [as_error(finding) for finding in told.findings[:TOLD_MAX]]
     if told.interrupted:
-        output.warn(f"interrupted after {total.seeds} of {len(wanted.seeds)} seeds")
+        said = f"interrupted after {total.seeds} of {len(wanted.seeds)} seeds"
+        output.warn(said)
+        errors.append(Interrupted(said, hint=wanted.command))
     data = {
         "scenario": told.scenario.name,
         "source": wanted.source.word,
@@ -231,7 +235,7 @@ def _tell(wanted: Wanted, told: Told, rows: list[dict[str, Any]], output: Output
         "trace": wanted.trace or None,
     }
     clean = not course.failing and not told.interrupted
-    return output.result(data, _text(wanted, told, output), ok=clean)
+    return output.result(data, _text(wanted, told, output), ok=clean, errors=errors)
 
 
 def path_text(path: Path | None) -> str | None:
@@ -258,4 +262,6 @@ def _text(wanted: Wanted, told: Told, output: Output) -> str:
         f"and core), {shown_s(told.wall_s)} of real time"
         + (f"; wrote {', '.join(written)}" if written else "")
     )
+    if told.interrupted:
+        blocks.append(f"{total.seeds:,} of {len(wanted.seeds):,}, interrupted")
     return "\n\n".join(blocks)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from testnet.sim import faults
 from testnet.sim.checkers import Failure
@@ -25,6 +26,7 @@ from testnet.simulate.pool import Pool, Task
 from testnet.simulate.seeds import Ran, Trial, ran, run_trial
 
 Said = Callable[[str], None]
+LIVENESS: Final = "liveness"  # the checker of heights that do not come
 
 
 def cut_down(
@@ -43,7 +45,8 @@ def cut_down(
     failed_ms = first.at_ms or found.outcome.simulated_ms or _span_ms(scenario)
     with Pool(jobs) as pool:
         jury = _Jury(found, pool, wall_s=wall_s, work=work, said=said)
-        return shrink(case, failed_ms, jury.first_failing, tries_max=tries_max)
+        lively = first.checker == LIVENESS
+        return shrink(case, failed_ms, jury.first_failing, tries_max=tries_max, lively=lively)
 
 
 def _planned(scenario: Scenario, seed: int) -> tuple[faults.Fault, ...]:

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from node.cli.output import INTERRUPTED, Output
 from node.codes import Exit
-from node.errors import NodeError, UsageError, suggestion
+from node.errors import CheckFailed, NodeError, UsageError, suggestion
+from node.errors import Interrupted as Stopped
 from testnet.simulate.findings import code_version, python_version
 from testnet.simulate.limits import MINUTES
 from testnet.simulate.sections import Interrupted, Part, Section, Stint
@@ -191,6 +192,13 @@ def _tell(soaked: Soaked, output: Output) -> int:
     out = soaked.asked.out
     if soaked.interrupted:
         output.warn(f"interrupted after {len(soaked.sections)} parts")
+    errors: list[NodeError] = [
+        CheckFailed(f"{name}: {each.told}", hint=_shown_again(name, each))
+        for name, each in soaked.sections.items()
+        if not each.good
+    ]
+    if soaked.interrupted:
+        errors.append(Stopped(f"interrupted after {len(soaked.sections)} parts"))
     rows = [
         (_mark(each), name, shown_s(each.wall_s), each.told)
         for name, each in soaked.sections.items()
@@ -199,8 +207,14 @@ def _tell(soaked: Soaked, output: Output) -> int:
     written = f"wrote {out / PAGE_NAME} and {out / DATA_NAME} (commit {code_version()})"
     text = [output.table(("", "PART", "TOOK", "WHAT CAME OUT"), rows), *replays, written]
     record = {**soaked.record(), "page": str(out / PAGE_NAME), "data": str(out / DATA_NAME)}
-    code = output.result(record, "\n".join(text), ok=soaked.good)
+    code = output.result(record, "\n".join(text), ok=soaked.good, errors=errors)
     return INTERRUPTED if soaked.interrupted else code
+
+
+def _shown_again(name: str, section: Section) -> str:
+    if section.findings:
+        return section.findings[0].replay
+    return f"apocryph sim soak --only {name}"
 
 
 if __name__ == "__main__":

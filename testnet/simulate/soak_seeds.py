@@ -221,10 +221,10 @@ def casts(out: Path) -> list[Source]:
 
 
 def _cast(stage: Scenario, nodes: int, cast: Sequence[str], out: Path) -> Source:
-    name = f"{'+'.join(cast)} of {nodes}"
+    name = f"{'-'.join(cast)}-of-{nodes}"
     villains = tuple([Villain(kind=kind, node=node) for node, kind in enumerate(cast)])
     made = replace(stage, name=name, nodes=(nodes,), adversaries=villains)
-    return Source(str(out / "scenarios" / f"{name.replace(' ', '-')}.toml"), made)
+    return Source(str(out / "scenarios" / f"{name}.toml"), made)
 
 
 def sieges_from(seed: int, out: Path) -> Iterator[tuple[Source, int]]:

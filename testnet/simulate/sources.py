@@ -100,8 +100,10 @@ def read_text(path: Path, what: str) -> str:
         hint = "check the path; `apocryph sim scenarios` lists what is built in"
         raise ConfigFileError(f"{what} {path}: {error.strerror}", hint=hint) from error
     if len(raw) > SOURCE_BYTES_MAX:
-        raise ConfigFileError(f"{what} {path} is larger than {SOURCE_BYTES_MAX} bytes")
+        hint = f"a {what} is a small text; see `apocryph sim show storm`"
+        raise ConfigFileError(f"{what} {path} is larger than {SOURCE_BYTES_MAX} bytes", hint=hint)
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise ConfigFileError(f"{what} {path} is no UTF-8 text") from error
+        hint = f"save the {what} as UTF-8 text; `apocryph sim show storm` prints one to begin with"
+        raise ConfigFileError(f"{what} {path} is no UTF-8 text", hint=hint) from error

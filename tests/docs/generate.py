@@ -12,15 +12,18 @@ from pathlib import Path
 
 from consensus.kinds import KINDS
 from consensus.parameters import INEQUALITIES, Parameters
+from consensus.signatures import CONFIRM as CONFIRM_KIND
 from consensus.signing import ACCEPT, CONFIRM, PROPOSE, SignRecord
 from consensus.votes import Votes
 from tests.consensus.builders_chain import make_spec
 from tests.consensus.builders_keys import peer_key
-from tests.docs import calls, walks
+from tests.docs import calls, rounds, walks
+from tests.docs.ancestors import ANCESTORS
 from tests.docs.daggers import DAGGERS
-from tests.docs.walks import DECIDED, NEXT, WAITING, Edge
+from tests.docs.rounds import ACCEPTED, DECIDED, NEXT, POLLING, WAITING, Edge
 from tests.model.clauses import WEAKENED
 from tests.model.report import HEALINGS, Configuration
+from tests.planted.faults import FAULTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "consensus.md"
 OWNERS_SHOWN = (1, 2, 3, 4, 5, 7, 10, 13, 20, 60, 600)
@@ -105,12 +108,17 @@ def inequalities() -> str:
     return "\n".join(f"- {text}" for text, _ in INEQUALITIES)
 
 
+def _cited(text: str) -> str:
+    """Docstrings of `consensus` may leave out whose sections they cite: the protocol's."""
+    return re.sub(r"(?<![a-z] )§", "protocol §", text)
+
+
 # ---- the machine --------------------------------------------------------------------------------
 
 
 def rules() -> str:
     rows = [
-        (number, f"`{rule.place}`", rule.text, ", ".join(rule.effects) or "—")
+        (number, f"`{rule.place}`", _cited(rule.text), ", ".join(rule.effects) or "—")
         for number, rule in enumerate(calls.rules(), 1)
     ]
     return table(("", "rule", "what it does", "may order"), rows)
@@ -120,7 +128,7 @@ def intakes() -> str:
     rows = [
         (
             intake.event,
-            intake.text or "—",
+            _cited(intake.text) or "—",
             ", ".join(f"`{place}`" for place in intake.places) or "—",
             ", ".join(intake.effects) or "—",
         )
@@ -152,9 +160,17 @@ def _everywhere(edges: Sequence[Edge]) -> list[tuple[str, str]]:
     return [way for way, before in ways.items() if before == states]
 
 
+def _after(edge: Edge) -> str:
+    """The state after it, with the confirm that was signed on the way to an accept."""
+    words = [value for phase, value in edge.signs if phase == CONFIRM_KIND]
+    if words and edge.before.split()[0] in (WAITING, POLLING) and edge.after.startswith(ACCEPTED):
+        return f"confirms {words[0]}, {edge.after}"
+    return edge.after
+
+
 def round_diagram() -> str:
-    """States of one round; what leads somewhere from everywhere is drawn once."""
-    edges = walks.round_edges()
+    """States of round 0; what leads somewhere from everywhere is drawn once."""
+    edges = rounds.round_edges()
     common = _everywhere(edges)
     states = list(dict.fromkeys([edge.before for edge in edges]))
     lines = ["stateDiagram-v2", "    [*] --> one", '    state "one round" as one {']
@@ -166,7 +182,9 @@ def round_diagram() -> str:
     drawn: dict[tuple[str, str], list[str]] = {}
     for edge in edges:
         if (edge.cause, edge.after) not in common and edge.before != edge.after:
-            drawn.setdefault((edge.before, edge.after), []).append(edge.cause)
+            through = _after(edge).removesuffix(edge.after).removesuffix(", ")
+            cause = f"{edge.cause} ({through} first)" if through else edge.cause
+            drawn.setdefault((edge.before, edge.after), []).append(cause)
     for (before, after), causes in drawn.items():
         arrow = f"{_id(before)} --> {_id(after)}: {' / '.join(causes)}"
         if after in (DECIDED, NEXT):
@@ -178,9 +196,8 @@ def round_diagram() -> str:
     return mermaid([*lines, *outside, f"    {DECIDED} --> [*]"])
 
 
-def round_table() -> str:
-    """Every input in every state of a round."""
-    edges = walks.round_edges()
+def _walked(edges: Sequence[Edge]) -> str:
+    """Inputs down, states across."""
     states = list(dict.fromkeys([edge.before for edge in edges]))
     causes = list(dict.fromkeys([edge.cause for edge in edges]))
     ends = {(edge.before, edge.cause): edge for edge in edges}
@@ -189,9 +206,25 @@ def round_table() -> str:
         row = [cause]
         for state in states:
             edge = ends.get((state, cause))
-            row.append("" if edge is None else "stays" if edge.after == state else edge.after)
+            row.append("" if edge is None else "stays" if edge.after == state else _after(edge))
         rows.append(row)
     return table(("", *states), rows)
+
+
+def round_table() -> str:
+    return _walked(rounds.round_edges())
+
+
+def later_table() -> str:
+    """What a later round has else than round 0, where nothing is locked: whole rows."""
+    zero = {(edge.before, edge.cause): edge for edge in rounds.round_edges()}
+    edges = rounds.later_edges()
+    other = [e.cause for e in edges if zero[e.before, e.cause][:3] != e[:3]]
+    return _walked([edge for edge in edges if edge.cause in other])
+
+
+def locked_table() -> str:
+    return _walked(rounds.locked_edges())
 
 
 def proposals() -> str:
@@ -230,10 +263,24 @@ def places() -> str:
 
 def daggers() -> str:
     rows = [
-        (f"§{each.section}", each.rule, each.without, f"`{each.place}`", f"`tests/{each.test}`")
+        (
+            f"protocol §{each.section}",
+            each.rule,
+            each.without,
+            f"`{each.place}`",
+            f"`tests/{each.test}`",
+        )
         for each in DAGGERS
     ]
     return table(("", "rule", "without it", "where", "the test that fails without it"), rows)
+
+
+def ancestors() -> str:
+    rows = []
+    for each in ANCESTORS:
+        back = [f"`{fault.name}`" for fault in FAULTS if each.name in fault.ancestors]
+        rows.append((each.name, each.text, ", ".join(back) or "nothing here to plant it in"))
+    return table(("", "what it was", "planted again as"), rows)
 
 
 def weakened() -> str:
@@ -294,10 +341,13 @@ PARTS: Mapping[str, Callable[[], str]] = {
         height,
         round_diagram,
         round_table,
+        later_table,
+        locked_table,
         proposals,
         lock,
         places,
         daggers,
+        ancestors,
         explored,
         weakened,
         harmless,

@@ -3,18 +3,23 @@
 import ast
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.docs import calls, generate, walks
+from tests.docs import calls, generate, rounds, walks
+from tests.docs.ancestors import ANCESTORS
 from tests.docs.daggers import DAGGERS, Dagger
+from tests.docs.rounds import Edge
 from tests.model.clauses import WEAKENED
 from tests.model.report import Configuration
+from tests.planted.faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = generate.PAGE.read_text()
+EDGES = rounds.round_edges() + rounds.later_edges() + rounds.locked_edges()
 
 
 def test_the_page_is_what_the_code_gives() -> None:
@@ -43,13 +48,13 @@ def test_what_is_read_from_the_source_is_what_engines_order() -> None:
     """No walk orders an effect that the syntax trees do not know."""
     known = {name for rule in calls.rules() for name in rule.effects}
     known |= {name for intake in calls.intakes() for name in intake.effects} | {"Verdict"}
-    edges = walks.round_edges() + walks.proposal_edges()
+    edges = EDGES + walks.proposal_edges()
     assert {name for edge in edges for name in edge.orders} <= known
 
 
-def test_a_round_has_the_states_that_the_page_tells_of() -> None:
-    states = {edge.before for edge in walks.round_edges()}
-    assert states == {
+@pytest.mark.parametrize("edges", [rounds.round_edges, rounds.later_edges])
+def test_a_round_has_the_states_that_the_page_tells_of(edges: Callable[[], list[Edge]]) -> None:
+    assert {edge.before for edge in edges()} == {
         "waiting",
         "polling",
         "confirmed a block",
@@ -59,10 +64,47 @@ def test_a_round_has_the_states_that_the_page_tells_of() -> None:
     }
 
 
+def test_a_locked_peer_has_the_states_that_the_page_tells_of() -> None:
+    assert {edge.before for edge in rounds.locked_edges()} == {
+        "waiting",
+        "polling",
+        "confirmed A",
+        "confirmed nil",
+        "accepted A",
+        "accepted B",
+        "accepted nil",
+    }
+
+
+def ends(edges: list[Edge], before: str, cause: str) -> str:
+    (after,) = [edge.after for edge in edges if (edge.before, edge.cause) == (before, cause)]
+    return after
+
+
+def test_the_walks_of_later_rounds_meet_what_round_0_does_not() -> None:
+    nobody = "4 windows and settle_timeout without a proposal"
+    assert ends(rounds.round_edges(), "waiting", nobody) == "waiting"
+    assert ends(rounds.later_edges(), "waiting", nobody) == "confirmed nil"
+    locked = rounds.locked_edges()
+    assert ends(locked, "polling", "polls settle on B") == "confirmed nil", "locked on A"
+    assert ends(locked, "confirmed A", "a quorum of Confirm(B)") == "accepted B", "it is freed"
+
+
+def test_who_accepts_nil_has_confirmed() -> None:
+    """ADR 0026: in each way to Accept(nil) from a state without a confirm."""
+    ways = [e for e in EDGES if e.after == "accepted nil" and e.before in ("waiting", "polling")]
+    assert len(ways) >= 8
+    for edge in ways:
+        assert [phase for phase, _ in edge.signs] == ["confirm", "accept"], edge
+
+
 def test_no_vote_is_ever_taken_back() -> None:
     """Phases only grow, in every edge, a crash included."""
     order = {"waiting": 0, "polling": 0, "confirmed": 1, "accepted": 2, "next": 3, "decided": 3}
-    for edge in walks.round_edges():
+    for edge in EDGES:
+        if edge.after == rounds.EARLIER:  # only who has said nothing in this round
+            assert order[edge.before.split()[0]] == 0, edge
+            continue
         before, after = (order[state.split()[0]] for state in (edge.before, edge.after))
         assert after >= before, edge
         if after == before > 0:
@@ -83,6 +125,20 @@ def test_rule_and_test_are_there(dagger: Dagger) -> None:
     tree = ast.parse((ROOT / "tests" / file).read_text())
     functions = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert name in functions, dagger.test
+
+
+def test_what_planted_faults_cite_is_explained() -> None:
+    names = [each.name for each in ANCESTORS]
+    assert names == [*(f"C{n}" for n in range(1, 23)), *(f"S{n}" for n in range(1, 10))]
+    assert {name for each in FAULTS for name in each.ancestors} <= set(names)
+
+
+def test_a_section_mark_says_of_which_page_it_is() -> None:
+    """This page's own sections are named in words, with a link."""
+    text = PAGE[: PAGE.index("## 14.")]
+    assert re.findall(r"(?<!protocol )(?<!execution )§\d+", text) == []
+    rows = re.findall(r"^\| §(\d+) \|", PAGE, re.MULTILINE)
+    assert rows == [str(number) for number in range(1, 13)]
 
 
 def test_links_of_the_page_lead_somewhere() -> None:

@@ -6,6 +6,7 @@ runs one input. Exit code 1: something failed.
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.ended import ended
 from tests.fuzz.fuzz_target import INPUT_BYTES_MAX, Target, failure, keep, renew, shrunk
 from tests.fuzz.fuzz_targets import TARGETS
 
@@ -34,11 +36,13 @@ def main(words: Sequence[str] | None = None) -> int:
     unknown = [name for name in given.target if name not in TARGETS]
     if unknown:
         arguments.error(f"no target {unknown[0]}; --list names them")
+    if not (math.isfinite(given.seconds) and given.seconds > 0):
+        arguments.error(f"--seconds is a number above 0, not {given.seconds:g}")
     chosen = [TARGETS[name] for name in given.target or TARGETS]
     if given.replay is not None:
         if len(given.target) != 1:
             arguments.error("--replay needs one TARGET")
-        return replay(chosen[0], given.replay.read_bytes())
+        return replay_file(chosen[0], given.replay)
     if given.list:
         print("\n".join(f"{each.name:24} {len(each.corpus())} inputs" for each in chosen))
         return 0
@@ -56,6 +60,15 @@ def main(words: Sequence[str] | None = None) -> int:
         failed += found["failed"] is not None
         print(json.dumps(found) if given.json else told(found), flush=True)
     return 1 if failed else 0
+
+
+def replay_file(target: Target, path: Path) -> int:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        print(f"python -m tests.fuzz: {path}: {error.strerror}", file=sys.stderr)
+        return 2
+    return replay(target, raw)
 
 
 def replay(target: Target, raw: bytes) -> int:
@@ -95,4 +108,4 @@ def told(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 
+from tests.ended import ended
 from tests.model import report
 
 
@@ -28,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from consensus.errors import InvalidProof, ParameterError, SignRefused, TextError
 from node.cli.output import SCHEMA, Output, as_node_error, one_line, run, with_output
 from node.codes import Exit
-from node.errors import Busy, NodeError, NotFound, StoreFull, TimedOut
+from node.errors import Busy, NodeError, NotFound, StoreFull, TimedOut, UsageError
 
 
 class Terminal(io.StringIO):
@@ -214,6 +215,41 @@ def test_an_unknown_error_class_still_has_a_hint() -> None:
     made = output()
     assert made.fail(Odd("strange")) == Exit.BUG
     assert "hint: " in said(made)[1]
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silenced = os.open(os.devnull, os.O_RDONLY)
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        return self.silenced
+
+
+def test_an_answer_that_nobody_reads_keeps_its_exit_code() -> None:
+    made = Output(stdout=Closed(), stderr=Closed())
+    try:
+        made.note("working")
+        made.line("one of many")
+        assert made.result({}, "yes") == Exit.OK
+        assert made.result({}, "no", ok=False) == Exit.NEGATIVE
+        assert made.fail(NotFound("x")) == Exit.NEGATIVE
+        assert made.fail(UsageError("x")) == Exit.USAGE
+        with pytest.raises(BrokenPipeError):
+            made.item({}, "x", cursor="")
+    finally:
+        for stream in (made.stdout, made.stderr):
+            os.close(stream.fileno())
+
+
+def test_a_broken_pipe_elsewhere_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(BrokenPipeError("a node went away")), []) == Exit.UNREACHABLE
+    assert "error[unreachable]" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

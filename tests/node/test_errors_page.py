@@ -16,6 +16,7 @@ _MEANING = {
     Exit.SAFETY: "refused for safety",
     Exit.BUSY: "busy: port, lock",
     Exit.BUG: "a bug of ours",
+    Exit.INTERRUPTED: "ended by Ctrl-C",
 }
 
 

@@ -70,6 +70,7 @@ def test_a_flipped_bit_in_any_byte_is_refused(proof: tuple[ChainId, bytes]) -> N
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_every_flipped_bit_is_refused(proof: tuple[ChainId, bytes]) -> None:
     flips(proof, range(8), every=1)
 

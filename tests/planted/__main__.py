@@ -9,8 +9,9 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from node.cli.output import Output
+from node.errors import CheckFailed, Interrupted
+from tests.ended import ended
 from tests.planted.faults import FAULTS
 from tests.planted.planting import (
     BROKEN,
@@ -38,14 +41,18 @@ TEXT_COLUMNS = 180  # where no terminal says how wide it is
 def main(arguments: Sequence[str] | None = None, faults: Sequence[Fault] = FAULTS) -> int:
     given = _arguments(arguments, faults)
     chosen = [each for each in faults if each.name in given.only] or list(faults)
-    if given.list:
-        print("\n".join([f"{_rules(each):12} {each.name:34} {each.what}" for each in chosen]))
-        return 0
     output = Output(json=given.json)
+    if given.list:
+        return _list(output, chosen)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-        copies = [Copy(Path(folder) / str(job)) for job in range(min(given.jobs, len(chosen)))]
-        findings = try_all(copies, chosen, output.note)
+    try:
+        with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+            copies = [Copy(Path(folder) / str(job)) for job in range(min(given.jobs, len(chosen)))]
+            findings = try_all(copies, chosen, output.note)
+    except KeyboardInterrupt:
+        if not output.json:
+            raise
+        return output.fail(Interrupted("interrupted before its end"))
     return _conclude(output, findings, time.monotonic() - started)
 
 
@@ -94,8 +101,19 @@ def try_all(
         note(f"{finding.verdict:7}{finding.seconds:6.1f} s  {fault.name}")
         return finding
 
-    with ThreadPoolExecutor(len(copies)) as threads:
+    with ThreadPoolExecutor(len(copies)) as threads, _ending(copies):
         return list(threads.map(try_one, faults))
+
+
+@contextmanager
+def _ending(copies: Sequence[Copy]) -> Iterator[None]:
+    """Whatever goes wrong, Ctrl-C too, ends what the threads wait for."""
+    try:
+        yield
+    except BaseException:
+        for copy in copies:
+            copy.end()
+        raise
 
 
 def _failing(copies: Sequence[Copy], tests: Sequence[str]) -> list[str]:
@@ -107,7 +125,7 @@ def _failing(copies: Sequence[Copy], tests: Sequence[str]) -> list[str]:
     for place, name in enumerate(sorted(files)):
         shares[place % len(copies)] += files[name]
     work = [(copy, share) for copy, share in zip(copies, shares, strict=True) if share]
-    with ThreadPoolExecutor(len(copies)) as threads:
+    with ThreadPoolExecutor(len(copies)) as threads, _ending(copies):
         found = threads.map(lambda item: clean_failures(*item), work)
         return [test for share in found for test in share]
 
@@ -119,14 +137,29 @@ def _rules(fault: Fault) -> str:
     return " ".join((fault.rule, *fault.ancestors))
 
 
-def _row(finding: Finding) -> dict[str, object]:
-    fault = finding.fault
+def _list(output: Output, faults: Sequence[Fault]) -> int:
+    text = "\n".join([f"{_rules(each):12} {each.name:34} {each.what}" for each in faults])
+    data = {
+        "planted": len(faults),
+        "list": fingerprint(faults),
+        "faults": [_about(each) for each in faults],
+    }
+    return output.result(data, text)
+
+
+def _about(fault: Fault) -> dict[str, object]:
     return {
         "name": fault.name,
         "rule": fault.rule,
         "ancestors": fault.ancestors,
         "what": fault.what,
         "files": [edit.file for edit in fault.edits],
+    }
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    return {
+        **_about(finding.fault),
         "verdict": finding.verdict,
         "test": finding.test,
         "cause": finding.cause,
@@ -146,7 +179,15 @@ def _conclude(output: Output, findings: Sequence[Finding], seconds: float) -> in
     if not output.json:
         _draw(findings)
     text = f"{caught} of {len(findings)} planted faults caught, {seconds / 60:.1f} minutes"
-    return output.result(data, text, ok=caught == len(findings))
+    errors = [
+        CheckFailed(
+            f"{each.fault.name} is {each.verdict}: {each.cause}",
+            hint=f"python -m tests.planted --only {each.fault.name}",
+        )
+        for each in findings
+        if each.verdict != CAUGHT
+    ]
+    return output.result(data, text, ok=not errors, errors=errors)
 
 
 def _draw(findings: Sequence[Finding]) -> None:
@@ -173,4 +214,4 @@ def _draw(findings: Sequence[Finding]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

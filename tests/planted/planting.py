@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +68,10 @@ class Stale(Exception):
     """The text of an edit does not stand in its file exactly once: the list has to follow."""
 
 
+class Ended(Exception):
+    """The copy was told to end: nothing of it is under way, and nothing begins."""
+
+
 class Finding(NamedTuple):
     """What came of one fault. `test`: the node id that failed; `cause`: its last line."""
 
@@ -117,6 +123,9 @@ class Copy:
 
     def __init__(self, folder: Path, source: Path = ROOT) -> None:
         self.folder = folder
+        self._lock = threading.Lock()  # a process begins before the end, or not at all
+        self._process: subprocess.Popen[str] | None = None
+        self._ended = False
         without = shutil.ignore_patterns("__pycache__", ".*", "node_modules")
         for name in COPIED:
             shutil.copytree(source / name, folder / name, ignore=without)
@@ -131,25 +140,46 @@ class Copy:
         always = ("-q", "--tb=line", "-rfE", f"--timeout={TEST_TIMEOUT_S}")
         without = [part for name in _UNUSED_PLUGINS for part in ("-p", f"no:{name}")]
         command = [sys.executable, "-m", "pytest", *always, *without]
-        with subprocess.Popen(
-            [*command, *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
+        with self._begin([*command, *arguments], environment) as process:
             try:
                 output, _ = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill(process)
                 process.communicate()
                 return -1, ""
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill(process)
                 raise
+            finally:
+                with self._lock:
+                    self._process = None
+        if self._ended:
+            raise Ended
         return process.returncode, output
+
+    def _begin(
+        self, command: Sequence[str], environment: Mapping[str, str]
+    ) -> "subprocess.Popen[str]":
+        with self._lock:
+            if self._ended:
+                raise Ended
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            return self._process
+
+    def end(self) -> None:
+        """From another thread: kill what runs, by its id; whoever waits for it gets Ended."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                _kill(self._process)
 
     def try_fault(self, fault: Fault) -> Finding:
         """Plant it, run its tests to the first that fails, take it out again."""
@@ -172,6 +202,12 @@ class Copy:
                 _write(path, text, stat.st_mtime)
         verdict, test, cause = judged(code, output)
         return Finding(fault, verdict, test, cause, time.monotonic() - started)
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """It and all that it started: they are a session of their own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _write(path: Path, text: str, mtime: float) -> None:

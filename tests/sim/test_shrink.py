@@ -85,6 +85,19 @@ def test_two_faults_that_fail_together_are_kept_and_no_other() -> None:
     assert shrunk.tries < 200
 
 
+def test_what_is_not_live_keeps_its_load_and_its_time() -> None:
+    """Without load, or with no time for it, everything fails: that shows nothing."""
+    case = stormy(faults_at(5_000, 9_000))
+    before = case.scenario
+    asked: list[Case] = []
+    shrunk = shrink(case, 100_000, judge_of(lambda case: True, asked), lively=True)
+    assert shrunk.ended and shrunk.case.schedule == ()
+    for each in asked:
+        assert each.scenario.load.every_ms == before.load.every_ms
+        assert each.scenario.phases.liveness_s == before.phases.liveness_s
+    assert shrunk.case.scenario.nodes == (4,) and shrunk.case.scenario.load.data_bytes == 0
+
+
 def test_the_adversary_that_matters_stays() -> None:
     villains = (Villain(kind="mute", node=0), Villain(kind="balancing", node=1))
     case = Case(replace(tiny(STORMY), adversaries=villains), ())

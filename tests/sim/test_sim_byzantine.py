@@ -83,7 +83,7 @@ def two_of_seven(seed: int) -> None:
     killer.stop()
     honest = scene.hosts[2:]
     assert not cluster.history.broken, (seed, cluster.history.broken[:2])
-    assert any(liar.lies for liar in liars), "they lied"
+    assert any(sum(liar.acts.values()) for liar in liars), "they did what they are for"
     before = max(len(host.disk.chain) for host in honest)
     for _ in range(120):
         cluster.submit(honest[0], cluster.transfer(0, 1, 1))

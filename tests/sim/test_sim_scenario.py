@@ -9,6 +9,7 @@ from testnet.sim.faults import Fault, FaultError
 from testnet.sim.scenario import KINDS, Rule, ScenarioError
 
 LEAST = 'name = "x"\n'
+RULE = '[[faults]]\nat_ms = 1\nkind = "%s"\n'
 
 
 def test_a_file_that_says_little_has_the_defaults() -> None:
@@ -41,15 +42,15 @@ def test_the_seed_picks_the_size() -> None:
         (LEAST + "speed = 3", "unknown", "the scenario has no speed"),
         (LEAST + "[weather]\nlos = 3", "unknown", "weather has no los"),
         (LEAST + "[weather]\nloss = 101", "range", "weather.loss"),
-        (LEAST + '[weather]\nloss = "3"', "type", "weather.loss is a number"),
+        (LEAST + '[weather]\nloss = "3"', "type", "weather.loss is a whole number, not"),
         (LEAST + '[weather]\ndelay = "slow"', "range", "weather.delay"),
         (LEAST + "weather = 3", "type", "weather is a table"),
         (LEAST + "nodes = 0", "range", "nodes"),
         (LEAST + "nodes = 61", "range", "at most one a slot"),
         (LEAST + "nodes = []", "range", "nodes"),
-        (LEAST + "accounts = true", "type", "accounts is a number"),
+        (LEAST + "accounts = true", "type", "accounts is a whole number, not true"),
         (LEAST + "[parameters]\nbeta = 0", "parameters", "concurrent_polls ≤ beta"),
-        (LEAST + "[parameters]\nbetas = 3", "parameters", "betas"),
+        (LEAST + "[parameters]\nbetas = 3", "unknown", "parameters has no betas"),
         (LEAST + '[machines]\ngossip = "loud"', "range", "gossip"),
         (LEAST + "[phases]\nfaults_s = 1000000", "range", "phases.faults_s"),
         (LEAST + '[[faults]]\nkind = "flood"\nper_minute = 1', "range", "flood"),
@@ -58,6 +59,31 @@ def test_the_seed_picks_the_size() -> None:
         (LEAST + '[[faults]]\nkind = "crash"\nat_ms = 1\ntargets = [4]', "range", "targets"),
         (LEAST + '[[faults]]\nkind = "crash"\nat_ms = 1\namount = [3, 1]', "type", "amount"),
         (LEAST + '[[adversaries]]\nkind = "mute"\nnode = 4', "range", "adversaries.node"),
+        (LEAST + "[weather]\nloss = 1.5", "type", "loss is a whole number, not 1.5"),
+        (LEAST + 'nodes = "four"', "type", 'a whole number or a list of them, not "four"'),
+        (LEAST + '[parameters]\nbeta = "x"', "type", 'parameters.beta is a whole number, not "x"'),
+        (LEAST + '[parameters]\nslots = "x"', "type", "parameters.slots is a whole number"),
+        (LEAST + "[parameters]\nexecution_tiers = 3", "parameters", "execution_tiers"),
+        (LEAST + "[[faults]]\nper_minute = 1", "missing", "kind is missing"),
+        (LEAST + RULE % "crash" + "per_minute = 2", "range", "both of per_minute and at_ms"),
+        (LEAST + RULE % "crash" + "targets = [1]\nnodes = 1", "range", "both targets and nodes"),
+        (LEAST + RULE % "crash_at" + "amount = 16", "range", "faults.amount of crash_at"),
+        (LEAST + RULE % "crash_at" + "amount = [-1, 3]", "range", "0 to 15"),
+        (LEAST + RULE % "lossy" + "amount = 101", "range", "0 to 100"),
+        (LEAST + RULE % "crush", "range", "did you mean crash"),
+        (LEAST + "down_max = -2", "range", "down_max"),
+        (LEAST + '[[adversaries]]\nkind = "evil"\nnode = 0', "range", "one of mute"),
+        (LEAST + '[[adversaries]]\nkind = "poisson"\nnode = 0', "range", "did you mean poison?"),
+        (LEAST + 'consensus = "raft"', "range", "one of snowball, solo, probabilistic"),
+        (LEAST + 'consensus = "solo"', "range", "for 1 node, not 4"),
+        (LEAST + 'consensus = "solo"\nnodes = [1, 2]', "range", "for 1 node, not 2"),
+        (LEAST + 'consensus = "probabilistic"', "range", "parameters.beta of 30"),
+        (LEAST + "[load]\nevery_ms = 0", "range", "without load there are no heights"),
+        (LEAST + "[load]\nmessages = 0", "range", "without load there are no heights"),
+        ('name = "../esc"', "name", "'../esc' is no name"),
+        ('name = "A"', "name", "file names"),
+        ('name = ""', "name", "file names"),
+        (f'name = "{"x" * 65}"', "name", "1 to 64"),
         (LEAST + "adversaries = 3", "type", "adversaries is a list of tables"),
     ],
 )
@@ -66,6 +92,35 @@ def test_what_cannot_run_is_refused_by_name(text: str, code: str, words: str) ->
         scenario.parse(text, "x.toml")
     assert refused.value.code == code
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'consensus = "solo"\nnodes = 1',
+        'consensus = "probabilistic"\n[parameters]\nbeta = 30\nsettle_base_ms = 60000',
+        "[load]\nevery_ms = 0\n[phases]\nheights = 0",
+        "[load]\nevery_ms = 0\n[phases]\nliveness_s = 0",
+        "[load]\nevery_ms = 0\n[machines]\nhill_nonces = 8",
+        RULE % "crash_at" + "amount = [0, 15]\ntargets = [3]",
+        RULE % "skew" + "amount = [-500, 500]\nnodes = 2",
+    ],
+)
+def test_what_is_just_possible_is_taken(text: str) -> None:
+    assert scenario.parse(LEAST + text, "x").name == "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("s/Hard Cases.toml", "hard-cases"),
+        ("../mine.toml", "mine"),
+        ("ü.toml", "-"),
+        ("", "scenario"),
+    ],
+)
+def test_without_a_name_it_has_that_of_its_file(source: str, name: str) -> None:
+    assert scenario.parse("nodes = 4", source).name == name
 
 
 def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:

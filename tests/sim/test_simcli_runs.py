@@ -2,7 +2,11 @@
 found, cut down, kept as a case and shown again."""
 
 import io
+import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,6 +24,9 @@ from testnet.simulate.runs import Wanted, run
 from testnet.simulate.sources import Source
 from tests.sim.simcli_stage import CRASHY, FAILING_SEED, TINY, Sim, run_planted, tiny
 from tests.sim.simcli_worker import HANGS, end_as
+
+ROOT = Path(__file__).resolve().parents[2]
+NEVER = TINY.replace("heights = 1", "heights = 1000000")
 
 
 @pytest.fixture
@@ -64,12 +71,15 @@ def test_a_schedule_takes_the_place_of_the_seeds_own(sim: Sim) -> None:
 
 
 def test_a_failing_replay_says_what_failed(sim: Sim) -> None:
-    Path("never.toml").write_text(TINY.replace("heights = 1", "heights = 1000000"))
+    Path("never.toml").write_text(NEVER)
     said = sim("replay", "never.toml", "--seed", "1")
     assert said.code == Exit.NEGATIVE
     assert "liveness at " in said.out and "1 failure (commit " in said.out
     envelope = sim.json("replay", "never.toml", "--seed", "1").envelope
     assert envelope["ok"] is False and envelope["data"]["failures"][0]["checker"] == "liveness"
+    (error,) = envelope["errors"]
+    assert error["code"] == "check_failed" and "seed 1 failed: liveness: " in error["message"]
+    assert error["hint"].startswith("apocryph sim replay never.toml --seed 1")
 
 
 @pytest.mark.slow
@@ -141,6 +151,36 @@ def test_a_planted_fault_is_found_cut_down_kept_and_shown_again(sim: Sim, tmp_pa
     assert run_one(case.scenario, case.seed, schedule=case.schedule).clean
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "words", "code"),
+    [
+        (TINY, ("run", "x.toml", "--seeds", "1", "--jobs", "1"), Exit.OK),
+        (NEVER, ("run", "x.toml", "--seeds", "1", "--jobs", "1"), Exit.NEGATIVE),
+        (NEVER, ("replay", "x.toml", "--seed", "1", "--trace", "-"), Exit.NEGATIVE),
+        (TINY, ("replay", "x.toml", "--seed", "1", "--trace", "-"), Exit.OK),
+        ("loss = 3", ("run", "x.toml"), Exit.CONFIG),
+        ("loss = 3", ("run", "x.toml", "--json"), Exit.CONFIG),
+    ],
+)
+def test_nobody_who_reads_changes_no_exit_code(
+    tmp_path: Path, text: str, words: tuple[str, ...], code: Exit
+) -> None:
+    """`apocryph sim … 2>&1 | head -0`."""
+    (tmp_path / "x.toml").write_text(text)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "apocryph", "sim", *words]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=write, stderr=write, env=environment, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == code
+
+
 # ---- workers ------------------------------------------------------------------------------------
 
 
@@ -167,7 +207,8 @@ def test_whoever_leaves_leaves_no_worker_behind() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_leaves_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_leaves_what_is_known(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after the first seed: its row is told, the exit code is the shell's."""
     from testnet.simulate import runs
 
@@ -183,6 +224,12 @@ def test_an_interrupt_leaves_what_is_known(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(runs, "run_seeds", one_then_interrupt)
     stdout = io.StringIO()
     wanted = Wanted(source=Source("tiny.toml", tiny()), seeds=(1, 2, 3), jobs=1, wall_s=60)
-    output = Output(json=True, stdout=stdout)
+    output = Output(json=as_json, stdout=stdout, stderr=io.StringIO())
     assert run(wanted, output) == INTERRUPTED
-    assert '"ran":1' in stdout.getvalue() and "interrupted after 1 of 3 seeds" in stdout.getvalue()
+    if not as_json:
+        assert stdout.getvalue().endswith("\n\n1 of 3, interrupted\n")
+        return
+    envelope = json.loads(stdout.getvalue())
+    (error,) = envelope["errors"]
+    assert envelope["data"]["ran"] == 1 and not envelope["ok"]
+    assert error["code"] == "interrupted" and error["message"] == "interrupted after 1 of 3 seeds"

@@ -248,7 +248,7 @@ def test_every_kind_of_adversary_is_cast_alone_and_with_every_other(tmp_path: Pa
     names = [each.scenario.name for each in casts]
     assert len(names) == len(dict.fromkeys(names))
     acting = [name for name in NAMES if name not in soak_seeds.ALONE]
-    assert [f"{name} of 4" for name in acting] == names[: len(acting)]
+    assert [f"{name}-of-4" for name in acting] == names[: len(acting)]
     pairs = {frozenset(v.kind for v in each.scenario.adversaries) for each in casts}
     liars = [name for name in acting if NAMES[name].liar]
     assert all(frozenset((a, b)) in pairs for a in liars for b in liars)

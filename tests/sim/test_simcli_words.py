@@ -9,6 +9,7 @@ import pytest
 from node.codes import Exit
 from node.errors import ConfigError, NodeError, UsageError
 from testnet.sim import scenario
+from testnet.sim.adversaries import NAMES
 from testnet.sim.checkers import Failure
 from testnet.sim.faults import Fault
 from testnet.sim.trial import Outcome
@@ -88,6 +89,32 @@ def test_a_scenario_that_cannot_run_is_told_with_its_file(sim: Sim) -> None:
     error = sim.json("run", "mine.toml").error
     assert error["code"] == "config_unknown_key" and "mine.toml: weather has no los" in str(error)
     assert "loss" in error["hint"]
+
+
+def test_what_is_no_text_is_told_as_a_scenario(sim: Sim) -> None:
+    Path("mine.toml").write_bytes(b'name = "\xff"\n')
+    for words in (("run", "mine.toml"), ("replay", "mine.toml", "--seed", "1")):
+        said = sim.json(*words)
+        assert said.code == Exit.CONFIG and "no UTF-8" in said.error["message"]
+        assert "as UTF-8" in said.error["hint"] and "node init" not in said.error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ('[[adversaries]]\nkind = "mutes"\nnode = 0', "did you mean mute"),
+        ('consensus = "solo"', "nodes = 1"),
+        ('consensus = "raft"', "snowball"),
+        ('name = "../esc"', "file names"),
+    ],
+)
+def test_a_scenario_that_could_never_start_is_no_failing_seed(
+    sim: Sim, line: str, hint: str
+) -> None:
+    Path("mine.toml").write_text("nodes = 4\n" + line)
+    said = sim.json("run", "mine.toml", "--seeds", "1")
+    assert said.code == Exit.CONFIG and said.envelope["data"] is None
+    assert said.error["code"] == "config_value" and hint in said.error["hint"]
 
 
 def test_a_picture_needs_the_extra(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,3 +243,10 @@ def test_the_page_names_every_field_fault_and_checker() -> None:
     assert not missing
     for name in tables:
         assert f"[{name}]" in page
+
+
+def test_the_page_names_every_adversary_and_no_other() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "simulator.md").read_text(encoding="utf-8")
+    table = page.partition("| they | kinds |")[2].partition("\n\n")[0]
+    assert re.findall(r"`(\w+)`", table) == list(NAMES)

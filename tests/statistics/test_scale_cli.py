@@ -12,9 +12,17 @@ from typing import Any
 import pytest
 
 from node.cli.output import run
+from node.codes import Exit
 from testnet.scale import research
 from testnet.scale.cli import scale
-from testnet.scale.networks import Adversary, Kind, Unreadable, read_adversaries, read_nodes
+from testnet.scale.networks import (
+    Adversary,
+    Kind,
+    Network,
+    Unreadable,
+    read_adversaries,
+    read_nodes,
+)
 
 Said = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -71,7 +79,11 @@ def test_adversaries(text: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["mute", "mute:", "mute:1", "mute:-0.1", "mute:x", "mute:1/0", "rude:0.1", "mute:0.2..0.1"],
+    [
+        *("mute", "mute:", "mute:1", "mute:-0.1", "mute:x", "mute:1/0", "rude:0.1"),
+        *("mute:0.2..0.1", "mute:1e-99999999", "mute:0..1e-99999999", "mute:1/9999999999"),
+        f"mute:0.{'1' * 99}",
+    ],
 )
 def test_adversaries_that_are_refused(text: str) -> None:
     with pytest.raises(Unreadable):
@@ -115,6 +127,26 @@ def test_the_same_command_says_the_same_but_for_the_time(said: Said) -> None:
 
     assert rows() == rows()
     assert rows("--seed", 100, "--seeds", 8) != rows("--seed", 200, "--seeds", 8)
+
+
+def test_an_interrupt_leaves_the_rows_that_are_done(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from testnet.scale import measure as module
+
+    real = module.measure
+
+    def first_alone(network: Network, seeds: range) -> module.Row:
+        if network.nodes != 100:
+            raise KeyboardInterrupt
+        return real(network, seeds)
+
+    monkeypatch.setattr(module, "measure", first_alone)
+    code, envelope = said("--nodes", "100,200,300", "--seeds", 1)
+    assert code == Exit.INTERRUPTED and not envelope["ok"]
+    assert [row["nodes"] for row in envelope["data"]["rows"]] == [100]
+    (error,) = envelope["errors"]
+    assert (error["code"], error["message"]) == ("interrupted", "1 of 3 networks, interrupted")
 
 
 def test_a_stall_and_a_split_are_told(said: Said) -> None:
@@ -208,6 +240,7 @@ def test_the_command_is_made_without_the_extra() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_figures_on_record_from_the_command(said: Said) -> None:
     code, envelope = said("--figures", "--seeds", 32)
     assert code == 0 and (envelope["data"]["within"], envelope["data"]["of"]) == (36, 36)

@@ -64,8 +64,11 @@ def test_a_forger_neither_halts_nor_holds_up_a_node_that_catches_up(place: int) 
     scene.cluster.check()
 
 
-def two_of_seven(seed: int) -> None:
-    """Two liars of any kind, loss, and a third peer killed now and then: agreement, progress."""
+def two_of_seven(seed: int) -> int:
+    """Two liars of any kind, loss, and a third peer killed now and then: agreement, progress.
+
+    Returns how often they did what they are for: it may be never, for want of an occasion.
+    """
     cluster = Cluster(
         nodes=7,
         seed=seed,
@@ -83,7 +86,6 @@ def two_of_seven(seed: int) -> None:
     killer.stop()
     honest = scene.hosts[2:]
     assert not cluster.history.broken, (seed, cluster.history.broken[:2])
-    assert any(sum(liar.acts.values()) for liar in liars), "they did what they are for"
     before = max(len(host.disk.chain) for host in honest)
     for _ in range(120):
         cluster.submit(honest[0], cluster.transfer(0, 1, 1))
@@ -95,12 +97,13 @@ def two_of_seven(seed: int) -> None:
     cluster.check()
     named = {peer for host in honest for peer, _ in host.blames}
     assert named <= {b"", *(liar.host.peer for liar in liars)}, seed
+    return sum(sum(liar.acts.values()) for liar in liars)
 
 
 @pytest.mark.slow
 def test_two_liars_of_seven_and_kills() -> None:
     for seed in seeds(2):
-        two_of_seven(seed)
+        assert two_of_seven(seed) > 0
 
 
 @pytest.mark.long

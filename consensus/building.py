@@ -18,6 +18,7 @@ from consensus.standing import (
     Machine,
     is_due_since,
 )
+from consensus.validity import SKIP_ROUND_MIN
 
 
 def advance_proposal(machine: Machine, now: Now) -> None:
@@ -59,8 +60,14 @@ def advance_proposal(machine: Machine, now: Now) -> None:
 
 
 def offered(machine: Machine) -> tuple[Message, ...]:
-    """What the pool gives a build, without what faulted on this host (execution §5)."""
+    """What the pool gives a build, without what faulted on this host (execution §5).
+
+    From round 4 on it is given too: the block lists it as skipped, at its sender's expense, and no
+    later height meets it again.
+    """
     chosen = machine.pool.choose(machine.standing.height)
+    if machine.standing.round >= SKIP_ROUND_MIN:
+        return chosen
     return tuple([message for message in chosen if Id(message.id) not in machine.culprits])
 
 

@@ -310,8 +310,9 @@ def ask_bodies(machine: Machine, candidate: Candidate, now: Now) -> None:
     sources = [candidate.source, None if proposal is None else proposal.peer]
     sources += list(machine.standing.votes.weights)
     others = [peer for peer in sources if peer is not None and peer != machine.peer]
-    if not others or len(machine.body_asks) >= FETCHES_MAX:
-        return
+    room = FETCHES_MAX if is_urgent(machine, candidate) else FETCHES_MAX // 2
+    if not others or len(machine.body_asks) >= room:
+        return  # proposals whose bodies never come leave half to what is confirmed
     peer = others[0] if asked < 0 else others[machine.dice.uint(len(others))]
     candidate.bodies_asked_ms = now.monotonic_ms
     _, missing = machine.pool.lookup(candidate.block.body.messages)
@@ -324,7 +325,10 @@ def ask_bodies(machine: Machine, candidate: Candidate, now: Now) -> None:
 
 def fetch_block(machine: Machine, block: BlockId, peer: Peer, now: Now) -> None:
     """Fetch an unknown block that a peer named; one fetch open per peer (protocol §6)."""
-    if block in machine.standing.candidates or len(machine.fetches) >= FETCHES_MAX:
+    certificate = machine.standing.certificate
+    decided = certificate is not None and certificate.block == block
+    room = FETCHES_MAX if decided or is_confirmed(machine, block) else FETCHES_MAX // 2
+    if block in machine.standing.candidates or len(machine.fetches) >= room:
         return
     pause = machine.spec.parameters.poll_timeout_ms
     if now.monotonic_ms < machine.fetched_ms.get(peer, -pause) + pause:

@@ -24,7 +24,7 @@ from consensus.votes import Votes
 EXECUTED_PER_ROUND_MAX = 3  # protocol §6
 PROPOSALS_HELD_MAX = 64  # per height; coming rounds go first, then the worst ranks of this one
 EARLY_MAX_MS = 10_000  # further ahead of our clock: not kept (protocol §8)
-FETCHES_MAX = 16  # asks for unknown blocks open at once, one per peer
+FETCHES_MAX = 16  # asks for unknown blocks open at once, one per peer; half for confirmed ones
 RECENT_HEIGHTS = 32  # certificates kept for stragglers and late accepts (protocol §4)
 AHEAD_VOTES_MAX = 4096  # votes kept for height + 1, one per signer and phase
 AHEAD_PROPOSALS_MAX = 16

@@ -47,9 +47,13 @@ class CatchUp:
 
     def record_tip(self, peer: Peer, height: int) -> None:
         """A peer says, or shows, that `height` is certified."""
-        if peer in self.tips or len(self.tips) < TIPS_MAX:
-            self.tips[peer] = max(height, self.tips.get(peer, 0))
-            self.told[peer] = max(height, self.told.get(peer, 0))
+        if peer not in self.tips and len(self.tips) >= TIPS_MAX:
+            unlinked = next((each for each in self.tips if each not in self.failures), None)
+            if unlinked is None:
+                return
+            self.forget(unlinked)  # owners come and go; what they said must not fill the table
+        self.tips[peer] = max(height, self.tips.get(peer, 0))
+        self.told[peer] = max(height, self.told.get(peer, 0))
 
     def record_tip_answer(self, peer: Peer, height: int) -> None:
         """The answer to an ask for a tip."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from consensus import claims
 from consensus.block import Block
-from consensus.certificates import Aggregate, check_weight
+from consensus.certificates import Aggregate, Vote, check_weight
 from consensus.dice import Dice
 from consensus.effects import (
     ACCEPT,
@@ -17,6 +17,7 @@ from consensus.effects import (
     IGNORE,
     MESSAGES,
     REJECT,
+    VOTES,
     Commit,
     Effect,
     Gossip,
@@ -49,9 +50,11 @@ from consensus.events import (
 from consensus.facts import Evidence, Fact, LateAccept, Renew, SlotClaim
 from consensus.ids import BlockId, Checkpoint, Height, MessageId, Now, Peer
 from consensus.messages import Message
+from consensus.signatures import ACCEPT as ACCEPT_KIND
 from consensus.signing import SignRecord
 from consensus.spec import ChainSpec
 from consensus.standing import Tip
+from consensus.voting import vote_key
 from node import codec
 from node.catchup import CatchUp
 from node.pool import ADDED, KNOWN, FactPool, MessagePool
@@ -161,6 +164,19 @@ class NodeCore:
         if self._owner(peer, lately=True):
             self.catchup.record_hint(peer, height, self.height, now)
 
+    def _remind(self, peer: Peer, out: list[Effect]) -> None:
+        """Say again the newest word of whoever links, of the height being decided or the next.
+
+        It may have lost the end of its sign record; of this height no block shows what it said.
+        """
+        machine = self.engine.machine
+        tallies = machine.standing.votes.tallies.values()
+        found = [tally.votes[peer] for tally in tallies if peer in tally.votes]
+        found += [vote for (signer, _), vote in machine.ahead_votes.items() if signer == peer]
+        newest = max(found, key=_order, default=None)
+        if newest is not None:
+            out.append(Gossip(VOTES, ((vote_key(newest), newest.raw),)))
+
     def _before(self, event: Event, now: Now, out: list[Effect]) -> None:
         match event:
             case MessagesReceived():
@@ -186,6 +202,7 @@ class NodeCore:
                 self.catchup.record_tip_answer(event.peer, event.height)
             case LinkUp():
                 self.catchup.link(event.peer, now)
+                self._remind(event.peer, out)
             case LinkDown():
                 self.catchup.forget(event.peer)
             case Woke():
@@ -411,3 +428,8 @@ _CAUSES = {
     "SenderFull": "too many messages of this sender wait",
     "AfterUnknown": "too many messages of this sender wait for messages that are not known here",
 }
+
+
+def _order(vote: Vote) -> tuple[int, int, bool]:
+    """As a peer says its votes, one after the other."""
+    return vote.height, vote.round, vote.phase == ACCEPT_KIND

@@ -20,12 +20,13 @@ from network.ports import PeerAddress
 from node.config import FILE_NAME, Config
 from node.errors import ConfigError, KeyKind, PortBusy, StoreCorrupt, StoreFull
 from node.folder import read_spec, remove_endpoints, write_endpoints
+from node.hold import horizon
 from node.keystore import PEER, LoadedKey, entry_of, load, lock_key
 from node.listeners import busy, check_free
 from node.lock import FileLock
 from node.nofile import raise_limit
 from node.settings import Address
-from node.telling import BEHIND_MAX, horizon, links
+from node.telling import BEHIND_MAX, links
 from node.validator import NodeOptions, Validator
 from perper_core import errors as fabric_errors
 from perper_core.wire.access import READ_ONLY, Access
@@ -268,7 +269,7 @@ class _Process:
 
     def _unready(self) -> dict[str, object]:
         """What keeps it from being ready: heights, or peers."""
-        seen, linked = horizon(self._validator), links(self._validator)
+        seen, linked = horizon(self._validator.core), links(self._validator)
         if seen.behind > BEHIND_MAX:
             progress = {"name": self._name, "height": seen.height, "of": seen.known}
             return {"event": CATCHING_UP, **progress}

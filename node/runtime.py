@@ -36,11 +36,15 @@ from consensus.events import (
     BlockBuilt,
     BlockExecuted,
     BuildFaulted,
+    CertificateReceived,
     Committed,
     Event,
     ExecutionFaulted,
+    FactsReceived,
     MessagesReceived,
     Persisted,
+    PollReceived,
+    ProposalReceived,
     Revealed,
     Signed,
     VotesReceived,
@@ -51,16 +55,27 @@ from consensus.signatures import coverage
 from node.core import NodeCore
 from node.errors import ChainForked
 from node.execution.ports import Outcome
+from node.hold import Hold
 from node.signer import Signer
 from node.store.chain import ChainData
 from node.writer import Writer
 
 log = logging.getLogger("apocryph.runtime")
 
-QUEUE_MAX = 16_384  # events waiting for the core; beyond it gossip is dropped, outcomes never
+QUEUE_MAX = 16_384  # events waiting for the core; beyond it what peers say unasked is dropped
 MERGED_MAX = 256  # votes or messages of waiting events that are handed to the core as one
-HELD_MAX = 16  # signatures that wait until the chain's tip is known
 STUCK_S = 5.0  # an execution that the host could not run is tried again after this
+
+# What peers may say at any rate. Links and the outcomes of our asks are as many as we have: a core
+# that missed one would wait for it for ever.
+UNASKED = (
+    VotesReceived,
+    ProposalReceived,
+    FactsReceived,
+    MessagesReceived,
+    CertificateReceived,
+    PollReceived,
+)
 
 
 class ExecutionFault(Exception):
@@ -132,8 +147,10 @@ class Runtime:
         outbound: Outbound,
         streams: Streams,
         journal: JournalPort | None,
+        hold: Hold | None = None,
         clock: Wall = wall_clock,
     ) -> None:
+        """`hold`: of what is to be signed; without one nothing waits."""
         self.core = core
         self.halted = ""
         self.dropped = 0
@@ -143,8 +160,8 @@ class Runtime:
         self.on_refused: Callable[[Refused], None] = lambda effect: None
         self.on_forked: Callable[[Halt], None] = lambda effect: None
         self.on_committed: Callable[[Commit, Outcome], None] = lambda effect, outcome: None
-        self.may_sign: Callable[[], bool] = lambda: True  # once true, always
-        self._held: list[Sign | Remember] = []
+        self.check: Callable[[Commit], None] = lambda effect: None  # raises: the node ends
+        self._hold = hold or Hold(core, is_open=True)
         self._signer, self._chain, self._executor = signer, chain, executor
         self._outbound, self._streams, self._journal = outbound, streams, journal
         self._clock = clock
@@ -165,7 +182,7 @@ class Runtime:
 
     def offer(self, event: Event) -> bool:
         """An event from outside; False when the queue is full and it was dropped."""
-        if len(self._queue) >= QUEUE_MAX:
+        if len(self._queue) >= QUEUE_MAX and isinstance(event, UNASKED):
             self.dropped += 1
             return False
         self._take(event)
@@ -230,14 +247,15 @@ class Runtime:
     def _step(self, event: Event) -> None:
         now = self._clock()
         self.events += 1
+        self._hold.hear(event)
         effects = self.core.handle(event, now)
         self._observe(now)
         if self._journal is not None:
             self._journal.append(now, event, effects)
         for effect in effects:
             self._perform(effect)
-        if self._held and self.may_sign():
-            self._let_go()
+        for held in self._hold.freed():
+            self._record(held)
         answer = self._answers.pop(id(event), None)
         if answer is not None and not answer.done():
             answer.set_result([effect for effect in effects if type(effect) is Refused])
@@ -261,9 +279,7 @@ class Runtime:
             case Publish():
                 self._streams.publish(effect)
             case Sign() | Remember():
-                if self._held or not self.may_sign():
-                    self._hold(effect)
-                else:
+                if not self._hold.keeps(effect):
                     self._record(effect)
             case Execute():
                 self._spawn(self._execute(effect))
@@ -283,25 +299,11 @@ class Runtime:
                     self.on_forked(effect)
                     self.fail(ChainForked(self.halted))
 
-    def _hold(self, effect: Sign | Remember) -> None:
-        """Nothing is signed yet. What was held for another height is of no use any more."""
-        if type(effect) is Sign:
-            kept = [each for each in self._held if type(each) is Sign]
-            self._held = [each for each in kept if each.height == effect.height]
-        self._held = [*self._held, effect][-HELD_MAX:]
-
     def _record(self, effect: Sign | Remember) -> None:
         if type(effect) is Sign:
             self._writer.order(lambda: self._sign(effect), self._take_signed)
         else:
             self._writer.order(lambda: self._signer.remember(effect.record), lambda result: None)
-
-    def _let_go(self) -> None:
-        """It may be signed now: what was held, as far as it is of the height being decided."""
-        held, self._held = self._held, []
-        for effect in held:
-            if isinstance(effect, Remember) or effect.height >= self.core.height:
-                self._record(effect)
 
     def _wake_at(self, monotonic_ms: int) -> None:
         if self._timer is not None:
@@ -370,6 +372,7 @@ class Runtime:
             self._writer.order(write, lambda _: _settle(written))
             await written
             self._executor.advance(effect)
+        self.check(effect)  # may end the node: the core signs nothing of the next height before
         self._take(Committed(block.height, block.id))
         self._streams.committed(effect, outcome)
         self.on_committed(effect, outcome)

@@ -1,12 +1,12 @@
 """What a node says of itself: status, links, counters, readiness. For its gateway and its process.
 
-Reads a running validator and changes nothing. How far the chain is, peers say: their tips are
-claims, so a height counts once peers with more than a third of the slots have it.
+Reads a running validator and changes nothing. How far the chain is: `node.hold`.
 """
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consensus.ids import hash_text, id_text, peer_text
+from node.hold import horizon
 from node.settings import Address
 
 if TYPE_CHECKING:
@@ -16,36 +16,10 @@ BEHIND_MAX: Final = 5  # heights behind the known tip at which a node is still r
 TIP_AHEAD_MS_MAX: Final = 10_000  # of the tip before this machine's clock; clocks differ by less
 
 
-class Horizon(NamedTuple):
-    """`height`: certified here. `known`: the newest height that the chain is known to have."""
-
-    height: int
-    known: int
-    sure: bool  # peers with more than two thirds of the slots have told their tips
-
-    @property
-    def behind(self) -> int:
-        return self.known - self.height
-
-    @property
-    def caught_up(self) -> bool:
-        return self.sure and self.behind <= BEHIND_MAX
-
-
-def horizon(node: "Validator") -> Horizon:
-    """Own height, and that of the chain as peers tell it; no single peer can raise it."""
-    machine = node.core.engine.machine
-    height = int(machine.tip.header.height)
-    weights = machine.standing.votes.weights
-    claims = [(tip, weights.get(peer, 0)) for peer, tip in node.core.catchup.told.items()]
-    claims.append((height, weights.get(node.peer, 0)))
-    total, gathered, known = sum(weights.values()), 0, height
-    for tip, weight in sorted(claims, reverse=True):
-        gathered += weight
-        if 3 * gathered > total:
-            known = max(height, tip)
-            break
-    return Horizon(height, known, 3 * sum([weight for _, weight in claims]) > 2 * total)
+def caught_up(node: "Validator") -> bool:
+    """Whether it is known that few heights are missing here, if any."""
+    seen = horizon(node.core)
+    return seen.sure and seen.behind <= BEHIND_MAX
 
 
 class Links(NamedTuple):
@@ -83,7 +57,7 @@ def readiness(node: "Validator") -> tuple[bool, dict[str, bool]]:
     clock not far behind the chain's."""
     conditions = {
         "linked": links(node).enough,
-        "caught_up": horizon(node).caught_up,
+        "caught_up": caught_up(node),
         "running": not node.runtime.halted,
         "clock": tip_ahead_ms(node) <= TIP_AHEAD_MS_MAX,
     }
@@ -96,7 +70,7 @@ def status(node: "Validator") -> dict[str, Any]:
     fields, standing = machine.tip.header.fields, machine.standing
     certificate = machine.tip.certificate
     snowball = standing.snowball
-    seen = horizon(node)
+    seen = horizon(node.core)
     return {
         "name": node.options.name,
         "peer": peer_text(node.peer),
@@ -155,7 +129,7 @@ def peers(node: "Validator") -> list[dict[str, Any]]:
 def counters(node: "Validator") -> dict[str, int | float]:
     """Numbers for /metrics."""
     machine = node.core.engine.machine
-    seen = horizon(node)
+    seen = horizon(node.core)
     return {
         "height": seen.height,
         "known_height": seen.known,

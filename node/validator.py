@@ -48,6 +48,7 @@ from node.execution.ports import Outcome, Parent
 from node.execution.prices import MESSAGE_GAS
 from node.execution.window import Window
 from node.following import Trust
+from node.hold import Hold
 from node.journal import SEGMENT_BYTES, SEGMENTS_MAX, Journal, Keep
 from node.linkkeys import LINK_KEY_MS, LinkKeys
 from node.ports import Admission
@@ -129,7 +130,6 @@ class Validator:
         self._opened: list[Callable[[], None]] = []
         self._kept_table = b""
         self._kept_owners: list[Peer] = []
-        self._signs = False
         self._clock_told = False
 
     @property
@@ -261,6 +261,7 @@ class Validator:
             verifier=self.verifier,
             offer=self._offer,
             on_twin=self._on_twin,
+            recall=self.recall,
             twins=Twins(
                 self.spec.id,
                 self.peer,
@@ -309,9 +310,10 @@ class Validator:
             outbound=self,
             streams=self.consensus,
             journal=None if journal.keep is Keep.OFF else CoreJournal(journal),
+            hold=Hold(self.core),
         )
         runtime.on_committed = self._on_committed
-        runtime.may_sign = self._may_sign
+        runtime.check = lambda effect: self.recall.check(effect.certificate, effect.block.body)
         runtime.on_forked = self.trust.keep_fork
         self.runtime = runtime
         return runtime
@@ -320,14 +322,6 @@ class Validator:
         """The runtime's outbound port: the gossip agent, once it is there."""
         if hasattr(self, "gossip"):
             self.gossip.send(effect)
-
-    def _may_sign(self) -> bool:
-        """Once the chain is known to reach no further than here: no own signature of later heights
-        can be unknown then, however old the sign record is (node.recall)."""
-        if not self._signs:
-            seen = telling.horizon(self)
-            self._signs = seen.sure and seen.behind <= 0
-        return self._signs
 
     def _on_twin(self, proof: str) -> None:
         cause = f"this key runs, or ran, in another place: {proof}"
@@ -361,7 +355,6 @@ class Validator:
         self._kept_table, self._kept_owners = seen.table.hash, owners
 
     def _on_committed(self, effect: Commit, outcome: Outcome) -> None:
-        self.recall.check(effect.certificate, effect.block.body)
         self.moved.set()
         self.messages_total += len(effect.block.body.messages)
         self.hill.observe(outcome.view)

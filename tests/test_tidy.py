@@ -29,6 +29,7 @@ PURE = (
     "perper_core/capabilities.py",
     "perper_core/wire/session.py",
     "node/core.py",
+    "node/hold.py",
     "node/pool.py",
     "node/catchup.py",
     "node/codec.py",

@@ -32,7 +32,6 @@ from consensus.events import (
     LinkDown,
     LinkUp,
     ProposalReceived,
-    VotesReceived,
 )
 from consensus.ids import ChainId, Peer, id_text
 from consensus.messages import Message
@@ -44,10 +43,11 @@ from network.ports import LinkDown as LinkLost
 from network.ports import LinkUp as LinkMade
 from network.ports import Verdict as Judgement
 from node.agents.library import Librarian
-from node.agents.screening import Screening, Turned, place_of, turned
+from node.agents.screening import Screening, Turned, turned
 from node.agents.twins import STATEMENT_BYTES_MAX, Twins
 from node.agents.twins import TOPIC as TWINS_TOPIC
 from node.core import NodeCore
+from node.recall import Recall
 from node.speech import (
     NONE,
     REPLIES_MAX,
@@ -108,14 +108,15 @@ class GossipAgent(Agent):
         verifier: SodiumVerifier,
         offer: Callable[[Event], bool],
         on_twin: Callable[[str], None],
+        recall: Recall,
         affordable: Callable[[Message], bool],
         twins: Twins,
         friends: Collection[bytes] = (),  # peers that the operator has named
     ) -> None:
         self._twins = twins
         self._friends = frozenset(friends)
-        self.on_twin = on_twin
-        self.screening = Screening(core, affordable)
+        self.on_twin, self._recall = on_twin, recall
+        self.screening = Screening(core, affordable, lambda vote: recall.unknown(vote) is not None)
         self.network, self.inbox = network, inbox
         self.core, self.chain, self.verifier, self.offer = core, chain, verifier, offer
         self.received: dict[str, int] = dict.fromkeys(TOPICS, 0)
@@ -248,8 +249,9 @@ class GossipAgent(Agent):
         for item, found in heard:
             size = len(found.signed)
             if all(verdicts[place : place + size]):
-                if type(found.event) is VotesReceived:
-                    self._look_for_twin(found.event)
+                unknown = self._recall.heard(found.event)
+                if unknown:  # this key signs elsewhere, or the record is an old one (protocol §7)
+                    self.on_twin(f"it has signed {unknown}, which this node does not remember")
                 self.screening.count(found)
                 self.offer(found.event)
             else:
@@ -262,14 +264,6 @@ class GossipAgent(Agent):
             return True
         self._refuse(item, "signature")
         return False
-
-    def _look_for_twin(self, event: VotesReceived) -> None:
-        """An own signature newer than the record: this key signs elsewhere (protocol §7)."""
-        machine = self.core.engine.machine
-        for _, vote in event.votes:
-            if vote.peer == machine.peer and place_of(vote) > machine.record.place:
-                place = f"height {vote.height}, round {vote.round}, {vote.phase}"
-                self.on_twin(f"it has signed {place}, which this node does not remember")
 
     # ---- queries of peers -----------------------------------------------------------------------
 

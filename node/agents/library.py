@@ -207,7 +207,7 @@ class Librarian:
             return await self._made(self._shelf(fields[0]), len(fields[0]), proto, data)
         assert proto == BLOCK, "polls and pushes are for the engine"
         height, block = fields
-        candidate = self._candidate(block)
+        candidate = self._candidate(height, block)
         if candidate is not None:
             ids = candidate.block.body.messages
             return await self._made(self._shelf(ids, candidate), len(ids), proto, data)
@@ -227,11 +227,15 @@ class Librarian:
             return answer(shelf, proto, data)
         return await asyncio.to_thread(answer, shelf, proto, data)
 
-    def _candidate(self, block: BlockId | None) -> Held | None:
-        """A block of the height being decided."""
-        found = None if block is None else self._core.engine.machine.standing.candidates.get(block)
-        if found is None:
+    def _candidate(self, height: int, block: BlockId | None) -> Held | None:
+        """A block of the height being decided, from the disk if the engine dropped it: who is
+        locked on it elsewhere may have nobody else to ask."""
+        if block is None:
             return None
+        found = self._core.engine.machine.standing.candidates.get(block)
+        if found is None:
+            kept = self._chain.candidate(height, block) if height == self._core.height else None
+            return None if kept is None else Held(kept, b"", None)
         proposal = found.proposal
         word = None if proposal is None else (proposal.peer, proposal.signature)
         return Held(found.block, b"", word)

@@ -54,19 +54,20 @@ def turned(cause: str) -> Turned:
     return Turned(cause, cause in _BLAMED)
 
 
-def place_of(vote: Vote) -> tuple[int, int, int]:
-    """Where a vote stands in the order of what a peer signs."""
-    return vote.height, vote.round, PHASES[vote.phase]
-
-
 class Screening:
     """One per chain; reads the core, which belongs to the same loop.
 
-    `affordable` says whether the committed state lets a message in (agent, gas, funds).
+    `affordable` says whether the committed state lets a message in (agent, gas, funds). `unknown`:
+    whether a word of this node's own key is none that it remembers.
     """
 
-    def __init__(self, core: NodeCore, affordable: Callable[[Message], bool]) -> None:
-        self._core, self._affordable = core, affordable
+    def __init__(
+        self,
+        core: NodeCore,
+        affordable: Callable[[Message], bool],
+        unknown: Callable[[Vote], bool],
+    ) -> None:
+        self._core, self._affordable, self._unknown = core, affordable, unknown
         self._round = (0, 0)  # height and round that the counts are of
         self._votes: dict[tuple[Peer, int], int] = {}  # by signer and height
         self._proposals: dict[Peer, int] = {}
@@ -148,7 +149,7 @@ class Screening:
             return PLACE
         if vote.peer == machine.peer:
             # Newer than the record: either forged, or this key signs elsewhere (protocol §7).
-            return "" if place_of(vote) > machine.record.place else KNOWN
+            return "" if self._unknown(vote) else KNOWN
         new_table = vote.height == core.height + 1 and vote.epoch != machine.standing.epoch
         if not new_table and not self.owns(vote.peer):
             return STRANGER
@@ -156,11 +157,17 @@ class Screening:
             return LATE
         # Anybody can say again what an owner said: only what is news counts as its signer's, and
         # what is said of other heights never takes the place of what is said of this one.
-        if vote.height == core.height and not machine.standing.votes.lacks(vote):
+        known = vote.height == core.height and not machine.standing.votes.lacks(vote)
+        if known and not self._shows_certificate():
             return KNOWN
         self._follow()
         said = self._votes.get((vote.peer, int(vote.height)), 0)
         return FLOOD if said >= VOTES_PER_SIGNER_MAX else ""
+
+    def _shows_certificate(self) -> bool:
+        """Whether whoever votes still is shown that this height is decided (engine)."""
+        standing = self._core.engine.machine.standing
+        return standing.certificate is not None and not standing.committing
 
     def _proposal(self, proposal: Proposal) -> str:
         core, machine = self._core, self._core.engine.machine

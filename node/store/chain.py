@@ -19,7 +19,7 @@ Keys (docs/wire.md, Store):
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from consensus.block import BODY_BYTES_MAX, HEADER_BYTES_MAX, INPUTS_LIMIT, Body, Header
+from consensus.block import BODY_BYTES_MAX, HEADER_BYTES_MAX, INPUTS_LIMIT, Block, Body, Header
 from consensus.certificates import CERTIFICATE_BYTES_MAX
 from consensus.encoding import Schema, blob, list_of
 from consensus.errors import EncodingError
@@ -260,6 +260,14 @@ class ChainData:
     def messages(self, ids: Sequence[bytes]) -> list[bytes | None]:
         """Bodies of messages as received, of committed blocks and of candidates."""
         return self.store.get_many([MESSAGE + key for key in ids])
+
+    def candidate(self, height: int, block: bytes) -> Block | None:
+        """A candidate of a coming height that was made durable."""
+        raw = self.store.get(_candidate_key(height, block)) if height >= 0 else None
+        if raw is None:
+            return None
+        header, body = _decoded(_CANDIDATE, raw)
+        return Block(Header.decode(header), _stored_body(body))
 
     def candidates(self) -> list[StoredCandidate]:
         """Candidates of coming heights that were made durable, lowest height first."""

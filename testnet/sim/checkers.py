@@ -6,6 +6,7 @@ execution, receipts once, bounds and sizes, blame, liveness, quiet. Knows no fau
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from consensus import standing as limits
@@ -22,7 +23,7 @@ from node.execution.ports import Parent
 from node.execution.window import Window
 from testnet.sim.cluster import Cluster
 from testnet.sim.disk import Committed
-from testnet.sim.host import Host
+from testnet.sim.host import FORGOTTEN, Host
 
 FAILURES_MAX: Final = 32  # of one checker; the first is what matters
 PAST_MAX: Final = 4 * limits.RECENT_HEIGHTS
@@ -108,6 +109,8 @@ class Checkers:
         self._bounds = bounds(len(cluster.hosts))
         self._counted: dict[str, int] = {}
         self._broken = 0
+        for number, host in enumerate(cluster.hosts.values()):
+            host.on_stop = partial(self._stopped, number, host.on_stop)
 
     @property
     def honest(self) -> list[Host]:
@@ -119,6 +122,14 @@ class Checkers:
         self._counted[checker] = self._counted.get(checker, 0) + 1
         if self._counted[checker] <= FAILURES_MAX:
             self.failures.append(Failure(checker, text, self.cluster.simulator.now_ms))
+
+    def _stopped(
+        self, number: int, before: Callable[[Host, str], None], host: Host, why: str
+    ) -> None:
+        """Only a key that signs in two places, or an old record, meets own words it has not."""
+        before(host, why)
+        if why in FORGOTTEN and host.peer not in self.cluster.liars:
+            self.fail("memory", f"n{number} ended: {why}")
 
     # ---- while it runs --------------------------------------------------------------------------
 

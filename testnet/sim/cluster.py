@@ -23,6 +23,7 @@ from testnet.sim.wires import CopyWires, Wires
 __all__ = ["Cluster", "Weather", "small_parameters"]
 
 BALANCE = 10**12
+WAKE_S = 60.0  # within which starting hosts tell one another their tips
 
 
 class Cluster:
@@ -177,6 +178,12 @@ class Cluster:
 
     def run(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
         return self.simulator.run(self.simulator.now_ms + int(1000 * seconds), done)
+
+    def wake(self, within_s: float = WAKE_S) -> None:
+        """Until all hosts that are up know where the chain stands, so that each may sign."""
+        hosts = self.hosts.values()
+        awake = self.run(within_s, lambda: all(h.hold.is_open for h in hosts if h.up))
+        assert awake, f"seed {self.seed}: not awake within {within_s} s"
 
     def reached(self, height: int) -> Callable[[], bool]:
         """Whether all hosts that are up hold that height."""

@@ -274,6 +274,12 @@ class Hands:
         def done(result: None) -> None:
             line.advance(block.id, host.state)
             self.executor.release()
+            try:
+                if host.careful:
+                    host.recall.check(certificate, block.body)
+            except NodeError as error:
+                host.stop(error.code)
+                return
             host.take(Committed(block.height, block.id))
 
         self.executor.hold(lambda: self._order(effect, write, done, of_file=False))

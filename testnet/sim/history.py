@@ -21,14 +21,14 @@ _NO_SIGNATURE = bytes(64)
 class History:
     """`broken`: each rule that was broken, in words, the first first.
 
-    Weights are those of the genesis table: votes of later epochs are judged for contradiction and
-    order only.
+    Words are weighed by the table of their epoch, as whoever said them knows it; that all know the
+    same one is judged too.
     """
 
     def __init__(self, spec: ChainSpec) -> None:
         self.spec = spec
-        self.weights: Mapping[Peer, int] = spec.genesis_table().weights
-        self.occupied = sum(self.weights.values())
+        self._tables: dict[int, Mapping[Peer, int]] = {0: spec.genesis_table().weights}
+        self._learned: dict[Peer, int] = {}  # the newest epoch whose table each peer showed
         self.signed: dict[Peer, dict[Place, bytes]] = {}
         self.newest: dict[Peer, Place] = {}
         self.locks: dict[Peer, tuple[int, BlockId, int]] = {}  # height, block, round
@@ -44,6 +44,7 @@ class History:
     def record(self, host: Host, effect: Effect) -> None:
         """An effect was performed."""
         if type(effect) is Sign:
+            self._learn(host, self.spec.parameters.epoch(effect.height))
             self._record_signed(host.peer, effect)
         elif type(effect) is Commit:
             self._record_certified(effect)
@@ -80,6 +81,17 @@ class History:
     def _break(self, what: str, peer: Peer) -> None:
         self.broken.append(f"{what}, peer {peer.hex()[:8]}")
 
+    def _learn(self, host: Host, epoch: int) -> None:
+        """The table by which a peer decides in an epoch."""
+        if self._learned.get(host.peer, 0) >= epoch or host.core is None:
+            return
+        table = host.core.engine.machine.tip.view.table_of(epoch)
+        if table is None:
+            return
+        self._learned[host.peer] = epoch
+        if self._tables.setdefault(epoch, table.weights) != table.weights:
+            self._break(f"another table of epoch {epoch}", host.peer)
+
     def _record_signed(self, peer: Peer, effect: Sign) -> None:
         place = (effect.height, effect.round, effect.phase)
         own = self.signed.setdefault(peer, {})
@@ -96,7 +108,7 @@ class History:
         self.newest[peer] = max(place, newest or place)
         block = _named(effect)
         self.votes.setdefault((place, block), {})[peer] = None
-        if block is None or self.spec.parameters.epoch(effect.height) > 0:
+        if block is None or self.spec.parameters.epoch(effect.height) not in self._tables:
             return
         if effect.phase == CONFIRM:
             self._check_lock(peer, place, block)
@@ -121,8 +133,9 @@ class History:
             self._break(f"accept without a quorum of confirms at {place}", peer)
 
     def _quorum(self, place: Place, block: BlockId) -> bool:
+        weights = self._tables[self.spec.parameters.epoch(place[0])]
         peers = self.votes.get((place, block), {})
-        return 3 * sum(self.weights.get(peer, 0) for peer in peers) > 2 * self.occupied
+        return 3 * sum(weights.get(peer, 0) for peer in peers) > 2 * sum(weights.values())
 
     def _record_certified(self, effect: Commit) -> None:
         height, block = effect.block.height, effect.block.id

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from consensus.block import Block, Body, Header
 from consensus.certificates import Certificate
 from consensus.dice import Dice
-from consensus.effects import Ask, Effect
+from consensus.effects import Ask, Effect, Remember, Sign
 from consensus.events import Committed, Event, Woke
 from consensus.ids import MessageId, Now, Peer
 from consensus.leaves import view
@@ -22,12 +22,14 @@ from consensus.standing import Tip
 from consensus.state import Pair
 from consensus.statemap import StateMap
 from node.core import NodeCore, Restored
-from node.errors import NodeError
+from node.errors import NodeError, SignRecordOld
 from node.execution import inbox
 from node.execution.genesis import Snapshot, genesis
 from node.execution.line import Line
 from node.execution.ports import Parent
 from node.execution.window import Window
+from node.hold import Hold
+from node.recall import Recall
 from node.store.chain import ChainData
 from testnet.sim.disk import Disk
 from testnet.sim.ears import Ears
@@ -36,9 +38,10 @@ from testnet.sim.hill import Hill
 from testnet.sim.keys import KeyedHash, SimSigner
 from testnet.sim.scenario import Machines
 from testnet.sim.simulator import Chance, Simulator
-from testnet.sim.talk import Talk
+from testnet.sim.talk import TWIN, Talk
 
 DISK_MS: Final = Machines().disk_ms
+FORGOTTEN: Final = (TWIN, SignRecordOld.code)  # ends of a node that signed what it does not know
 WAITING_MAX: Final = 16_384  # what arrives at a paused node; the rest is lost
 
 
@@ -100,9 +103,10 @@ class Host:
         self.hill = Hill(world.spec, peer, machines.hill_nonces)
         self.signer_class: type[SimSigner] = SimSigner
         self.faulting: Callable[[Sequence[Message]], bool] = lambda messages: False
+        self.careful = True  # holds by node.hold and node.recall
         self.life = 0  # grows with each start and crash: what was under way then is void
         self.up = self.paused = False
-        self.stopped = ""  # why it stopped by itself: the code of an error, or "twin"
+        self.stopped = ""  # why it stopped by itself: the code of an error, or TWIN
         self.halted = ""
         self.waiting: list[Callable[[], None]] = []
         self.core: NodeCore | None = None
@@ -144,6 +148,9 @@ class Host:
             self._commit_genesis()
         self.signer = self.signer_class(self.spec, self.peer, self.keys, self.disk.signs)
         self._read_chain()
+        self.recall = Recall(self.peer, lambda: self.signer.position, where="sign.db")
+        if self.careful:
+            self.recall.check_stored(chain)
         stored = chain.tip()
         assert stored is not None, "genesis is committed"
         header = Header.decode(stored.header)
@@ -175,6 +182,7 @@ class Host:
             restored=Restored(tip, record, tuple(found), tuple(bodies)),
             now=self.now(),
         )
+        self.hold = Hold(self.core, is_open=not self.careful)
         self.hands, self.talk = Hands(self), Talk(self)
 
     def _commit_genesis(self) -> None:
@@ -204,7 +212,7 @@ class Host:
         self.core = self.line = None
 
     def stop(self, why: str) -> None:
-        """The process ends by itself: the code of an error, or twin."""
+        """The process ends by itself: the code of an error, or TWIN."""
         self.crash()
         self.stopped = why
         self.on_stop(self, why)
@@ -232,7 +240,8 @@ class Host:
         if self.paused:
             self._wait(lambda: self.take(event))
             return
-        life, now = self.life, self.now()
+        now = self.now()
+        self.hold.hear(event)
         effects = core.handle(event, now)
         if self.records is not None:
             self.records.append(Recorded(now, event, effects))
@@ -242,14 +251,23 @@ class Host:
         if ball is not self._ball:
             self._count_polls(ball)
         for effect in effects:
-            self.on_effect(self, effect)
-            if self.life != life:
-                return  # crashed in the middle: the rest never happened
-            self.hands.perform(effect)
-            if self.life != life:
+            if isinstance(effect, Sign | Remember) and self.hold.keeps(effect):
+                continue
+            if not self._perform(effect):
+                return
+        for effect in self.hold.freed():
+            if not self._perform(effect):
                 return
         if type(event) is Committed and self.hill.nonces:
             self.hill.climb(core.engine.machine.tip.view, self.signer, self.take)
+
+    def _perform(self, effect: Effect) -> bool:
+        """False when it crashed meanwhile: the rest never happened."""
+        life = self.life
+        self.on_effect(self, effect)
+        if self.life == life:
+            self.hands.perform(effect)
+        return self.life == life
 
     def _wait(self, arrival: Callable[[], None]) -> None:
         if len(self.waiting) < WAITING_MAX:

@@ -7,11 +7,12 @@ answers from what is stored. Knows the wire, not the rules.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from consensus.certificates import Vote
 from consensus.effects import CERT, MESSAGES, POLL, Ask, Gossip, Reply, Verdict
 from consensus.errors import ConsensusError
-from consensus.events import AskFailed, CertificateReceived, PollReceived, VotesReceived
+from consensus.events import AskFailed, CertificateReceived, PollReceived
 from consensus.ids import BlockId, MessageId, Peer
-from node.agents.screening import Screening, Turned, place_of
+from node.agents.screening import Screening, Turned
 from node.speech import (
     NONE,
     REPLIES_MAX,
@@ -40,7 +41,8 @@ class Talk:
     def __init__(self, host: "Host") -> None:
         assert host.core is not None, "a host that is up"
         self.host, self.core, self.ears = host, host.core, host.world.ears
-        self.screening = Screening(host.core, lambda message: True)  # the block judges funds
+        # The block judges funds.
+        self.screening = Screening(host.core, lambda message: True, self._is_unknown)
         self.link = Peer(b"")  # by which the gossip came that is being handled
         self.verdict = ""  # of the gossip being handled
         self._queries: dict[int, Callable[[bytes], None]] = {}
@@ -123,7 +125,7 @@ class Talk:
         whole = len(found.signed) == len(heard.signed)
         if not (sound.holds(host.keys) if whole else verified(host.keys, found.signed)):
             return self._refuse(source, "signature")
-        if type(found.event) is VotesReceived and self._is_twin(found.event):
+        if host.careful and host.recall.heard(found.event):
             host.stop(TWIN)  # protocol §7: an own signature that is newer than the record
             return "ignore"
         return self._take(found, source)
@@ -138,12 +140,8 @@ class Talk:
         self.host.report_blame(source, cause)
         return "reject"
 
-    def _is_twin(self, event: VotesReceived) -> bool:
-        machine = self.core.engine.machine
-        return any(
-            vote.peer == machine.peer and place_of(vote) > machine.record.place
-            for _, vote in event.votes
-        )
+    def _is_unknown(self, vote: Vote) -> bool:
+        return self.host.recall.unknown(vote) is not None
 
     # ---- inward: queries ------------------------------------------------------------------------
 
@@ -196,7 +194,8 @@ class Talk:
     def candidate(self, block: BlockId) -> Held | None:
         candidate = self.core.engine.machine.standing.candidates.get(block)
         if candidate is None:
-            return None
+            kept = self.host.chain.candidate(self.core.height, block)
+            return None if kept is None else Held(kept, b"", None)
         proposal = candidate.proposal
         proposer = None if proposal is None else (proposal.peer, proposal.signature)
         return Held(candidate.block, b"", proposer)

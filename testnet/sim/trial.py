@@ -117,7 +117,7 @@ class _Trial:
         return found(self.cluster, self.hosts[node], self.dice.child(f"villain {node}"))
 
     def _watch(self, number: int, host: Host) -> None:
-        after = host.on_performed
+        after, before = host.on_performed, host.on_stop
 
         def performed(of: Host, effect: Effect) -> None:
             after(of, effect)
@@ -128,6 +128,7 @@ class _Trial:
                     self._line(number, f"Commit {height} {effect.block.id[-4:].hex()}")
 
         def stopped(of: Host, why: str) -> None:
+            before(of, why)
             self.counts[f"stopped {why}"] = self.counts.get(f"stopped {why}", 0) + 1
 
         host.on_performed, host.on_stop = performed, stopped

@@ -13,11 +13,10 @@ from consensus.events import LinkUp
 from consensus.ids import Peer
 from testnet.sim.cluster import Cluster
 from testnet.sim.faults import POINTS, Fault
-from testnet.sim.host import Host
+from testnet.sim.host import FORGOTTEN, Host
 
 CORRUPT: Final = "store_corrupt"
 FULL: Final = "store_full"
-TWIN: Final = "twin"
 _END = Callable[[], None]
 
 
@@ -298,7 +297,8 @@ class Troubles:
                 if copy.up:
                     copy.crash()
                 self.cluster.wires.remove_copy(copy.peer, copy)
-                if host.stopped == TWIN:
+                if host.stopped in FORGOTTEN:
+                    _put_newest_back(host, copy)
                     self._start(host)
 
         return end if copies else None
@@ -358,6 +358,12 @@ class Troubles:
         self.counts[what] = self.counts.get(what, 0) + 1
         self._crash(host)
         self.cluster.simulator.after(down_ms, lambda: self._start(host))
+
+
+def _put_newest_back(host: Host, copy: Host) -> None:
+    """What the errors say to do: of the two sign records the one that remembers more."""
+    if copy.life and copy.signer.position > host.signer.position:
+        host.disk.signs = copy.disk.signs.copy()
 
 
 _KINDS: Final[dict[str, Callable[[Troubles, int, Fault], _END | None]]] = {

@@ -87,9 +87,11 @@ class Page:
     def text(self, words: str, *, faint: bool = False) -> None:
         self._parts.append(f"<p{_class('faint' if faint else '')}>{escape(words)}</p>")
 
-    def verdict(self, words: str, *, good: bool) -> None:
-        mark = "✓" if good else "✗"
-        self._parts.append(f'<p class="verdict {_mood(good)}">{mark} {escape(words)}</p>')
+    def verdict(self, words: str, *, good: bool, whole: bool = True) -> None:
+        """`whole`: all of it was done; what is short of that and held so far is neither."""
+        mark = "✗" if not good else "✓" if whole else "…"
+        mood = _mood(good) if whole or not good else "faint"
+        self._parts.append(f'<p class="verdict {mood}">{mark} {escape(words)}</p>')
 
     def command(self, line: str) -> None:
         """A command line that can be copied."""

@@ -28,6 +28,7 @@ from testnet.simulate.soak_programs import fuzz, model, planted
 from testnet.simulate.soak_scale import scale
 from testnet.simulate.soak_seeds import adversaries, gossip, storm, weather
 from testnet.simulate.soak_tables import balancing, mute, shares
+from testnet.simulate.soak_whispers import whispered
 from testnet.simulate.totals import MINUTE_S, shown_s
 
 PAGE_NAME: Final = "soak.html"
@@ -44,6 +45,7 @@ PARTS: Final = (
     Part(name="fuzz", about="inputs that nobody would send", share=4, run=fuzz),
     Part(name="weather", about="every other scenario", share=12, run=weather),
     Part(name="adversaries", about="liars alone and in pairs", share=26, run=adversaries),
+    Part(name="whispers", about="words for one, then all are up", share=6, run=whispered),
     Part(name="crashes", about="crash and restart at every step", share=15, run=crashes),
     Part(name="storm", about="everything at once", share=50, run=storm),
 )

@@ -24,7 +24,8 @@ def soak_page(
     if failing:
         built.verdict(f"failed: {', '.join(failing)}", good=False)
     elif sections and not interrupted:
-        built.verdict("nothing failed", good=True)
+        whole = all(section.complete for section in sections.values())
+        built.verdict("nothing failed", good=True, whole=whole)
     unfinished = [
         name for name, section in sections.items() if section.good and not section.complete
     ]
@@ -32,7 +33,7 @@ def soak_page(
         built.text(f"Short of what they set out to do, for want of time: {', '.join(unfinished)}.")
     built.command(command)
     rows = [
-        (name, section.good, section.told, _state(section), shown_s(section.wall_s))
+        (name, _held(section), section.told, _state(section), shown_s(section.wall_s))
         for name, section in sections.items()
     ]
     built.table(("part", "held", "what came out", "as far as wanted", "took"), rows)
@@ -43,13 +44,18 @@ def soak_page(
     return built.html()
 
 
+def _held(section: Section) -> bool | None:
+    """Null where it was cut short and held as far as it came."""
+    return None if section.good and not section.complete else section.good
+
+
 def _state(section: Section) -> str:
     return "yes" if section.complete else "no"
 
 
 def _part(built: Page, name: str, section: Section) -> None:
     built.section(f"{name}: {section.about}")
-    built.verdict(section.told, good=section.good)
+    built.verdict(section.told, good=section.good, whole=section.complete)
     for each in section.findings[:TOLD_MAX]:
         finding(built, each)
     more = len(section.findings) - TOLD_MAX

@@ -9,9 +9,9 @@ import pytest
 from consensus.ids import id_of_hash, id_text, peer_text
 from node import telling
 from node.errors import Exit
+from node.hold import Horizon
 from node.joining import read_join
 from node.keystore import ACCOUNT, write_plain
-from node.telling import Horizon
 from node.validator import Validator
 from tests.apocryph.cli_lab import NET, Commands, node_in_thread, write_testnet
 from tests.node.gateway_lab import BALANCE

@@ -45,6 +45,18 @@ def test_a_quorum_of_an_earlier_round_vouches_for_it_unexecuted() -> None:
     assert len(desk.of(Commit)) == 1
 
 
+def test_an_aggregate_of_a_round_long_past_vouches_for_it_too() -> None:
+    """Its votes are of a round that is not counted any more: it is a proof by itself (ADR 0027)."""
+    desk, block = sick()
+    desk.to_round(1)
+    desk.confirms(desk.others(), None, 1)
+    desk.to_round(2)
+    desk.show(desk.aggregate(desk.others(), block))
+    assert desk.standing.votes.confirmed() == [], "none of them is counted"
+    desk.unled()
+    assert desk.signs("confirm") == [("confirm", 2, block.id)]
+
+
 def test_nobody_vouches_for_a_block_without_its_bodies() -> None:
     desk, block = sick()
     desk.pool.missing = (MessageId(block.body.messages[0]),)

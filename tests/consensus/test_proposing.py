@@ -8,11 +8,12 @@ from consensus.block import Block
 from consensus.effects import BLOCK as BLOCK_QUERY
 from consensus.effects import BODIES as BODIES_QUERY
 from consensus.effects import Ask, Blame, Build, Execute, Gossip, Halt, Persist, Sign, Verdict
-from consensus.events import BlockBuilt, Fetched, ProposalReceived, Woke
-from consensus.ids import BlockId, MessageId
+from consensus.events import AnswerReceived, BlockBuilt, Fetched, ProposalReceived, Woke
+from consensus.ids import BlockId, MessageId, content_id
 from consensus.signatures import CONFIRM, PROPOSAL
 from consensus.standing import (
     EARLY_MAX_MS,
+    FETCHES_MAX,
     HELD,
     INVALID,
     PROPOSALS_HELD_MAX,
@@ -516,6 +517,39 @@ def test_missing_bodies_are_asked_for_and_then_it_is_executed() -> None:
     desk.pool.missing = ()
     desk.send(Fetched(ask.ask, ask.peer, None, None, None, ()))
     assert desk.standing.candidates[block.id].status == VALID
+
+
+def test_asks_that_nobody_answers_leave_room_for_a_confirmed_block() -> None:
+    """Twelve proposals whose bodies never come, then one that more than a third confirmed."""
+    desk = Desk(None, chain=MiniChain(make_spec(20, small(slots=40))), owners=20)
+    desk.due()
+    desk.pool.missing = tuple([MessageId(each) for each in desk.block().body.messages])
+    desk.wait(19 * WINDOW)
+    for rank in range(12):
+        desk.propose(rank)
+    desk.wait(1_000)
+    asks = [ask for ask in desk.all if type(ask) is Ask and ask.proto == BODIES_QUERY]
+    assert len(asks) == len(desk.machine.body_asks) == FETCHES_MAX // 2, "half of the room"
+    block = desk.propose(12)
+    assert not desk.of(Ask), "the half is full"
+    desk.confirms(desk.peers[:7], block)
+    (ask,) = desk.of(Ask)
+    assert desk.machine.body_asks[ask.ask] == (ask.peer, block.id)
+
+
+def test_fetches_that_nobody_answers_leave_room_for_a_confirmed_block() -> None:
+    """Answers that name blocks which do not exist, then a quorum for one that does."""
+    desk = Desk(None, chain=MiniChain(make_spec(40, small(slots=80))), owners=40)
+    desk.due()
+    for number in range(30):
+        unknown = BlockId(content_id(b"%d" % number))
+        height = desk.standing.height
+        desk.send(AnswerReceived(0, desk.peers[number], height, 0, unknown))
+    assert len(desk.machine.fetches) == FETCHES_MAX // 2, "half of the room"
+    block = desk.block()
+    desk.confirms(desk.peers[:27], block)
+    (ask,) = desk.of(Ask)
+    assert desk.machine.fetches[ask.ask][1] == block.id
 
 
 def test_a_certified_header_with_another_body_halts_nobody() -> None:

@@ -49,6 +49,7 @@ from node import codec, speech
 from node.agents.screening import Screening, Turned
 from node.catchup import PER_PEER
 from node.core import NodeCore, Restored
+from node.recall import place_of
 from testnet.sim.checkers import bounds, sizes
 from tests.consensus.builders_chain import links
 from tests.consensus.builders_engine import CLOCK_MS, START_MS
@@ -107,7 +108,11 @@ class Play:
         tip = Tip(chain.tip, self.tip_certificate, chain.view, None)
         self.restored = Restored(tip, record, tuple(saved))
         core = self.fresh()
-        self.screening = Screening(core, lambda message: True)
+        self.screening = Screening(
+            core,
+            lambda message: True,
+            lambda vote: place_of(vote) > core.engine.machine.record.place,
+        )
         return core
 
     def fresh(self) -> NodeCore:

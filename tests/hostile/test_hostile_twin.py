@@ -67,7 +67,8 @@ async def test_one_of_two_copies_of_a_folder_ends(tmp_path: Path) -> None:
         await lab.finalizes(rounds=4)
         async with asyncio.timeout(20):
             done, _ = await asyncio.wait(runs, return_when=asyncio.FIRST_EXCEPTION)
-        assert all(isinstance(each.exception(), TwinFound) for each in done)
+        ended = [each.exception() for each in done]
+        assert all(isinstance(each, TwinFound) for each in ended), ended
     finally:
         for node in both:
             await node.stop()

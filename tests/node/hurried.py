@@ -35,6 +35,10 @@ class HurriedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._hurried.skipped
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Without a time-out (3.12 has one): it would have passed before a thread ends."""
+        await super().shutdown_default_executor()
+
 
 def run_hurried(work: Coroutine[Any, Any, Result]) -> Result:
     with asyncio.Runner(loop_factory=HurriedLoop) as runner:

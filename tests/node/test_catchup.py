@@ -134,6 +134,13 @@ def test_tips_are_bounded_and_a_link_that_goes_down_is_forgotten() -> None:
     for number in range(TIPS_MAX + 5):
         catchup.record_tip(peer_key(number), 9)
     assert len(catchup.tips) == TIPS_MAX
+    assert peer_key(TIPS_MAX + 4) in catchup.tips, "owners come and go: the oldest words go"
+    catchup.link(ONE, at(0))
+    catchup.record_tip(ONE, 1)
+    for number in range(100, TIPS_MAX + 105):
+        catchup.record_tip(peer_key(number), 10)
+    assert catchup.tips[ONE] == 1 and len(catchup.tips) == TIPS_MAX, "a linked one stays"
+    assert catchup.told.keys() == catchup.tips.keys()
     catchup = linked(one=9)
     catchup.record_hint(ONE, 12, 5, at(0))
     catchup.forget(ONE)

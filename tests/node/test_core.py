@@ -11,6 +11,7 @@ from consensus.effects import (
     MESSAGES,
     REJECT,
     TIP,
+    VOTES,
     Ask,
     Build,
     Execute,
@@ -43,6 +44,7 @@ from consensus.events import (
 )
 from consensus.facts import Evidence, Fact, Renew
 from consensus.ids import Hash, Height, Peer, Round
+from consensus.signatures import ACCEPT as ACCEPT_VOTE
 from consensus.signatures import CONFIRM
 from node.core import NodeCore
 from tests.consensus.builders_chain import MiniChain, make_spec, small
@@ -292,6 +294,22 @@ def test_a_link_that_comes_up_is_asked_for_its_tip() -> None:
     bench.ms += 10**6
     bench.send(Woke())
     assert asks(bench, TIP) == []
+
+
+def test_whoever_links_is_told_its_newest_word_again() -> None:
+    """It may have lost the end of its sign record, and no block shows words of this height."""
+    bench, one, other = Bench(), Peer(peer_key(1)), Peer(peer_key(2))
+    header = bench.chain.block().header
+    bench.send(LinkUp(one))
+    assert bench.of(Gossip) == [], "it has said nothing"
+    words = [bench.chain.accept(one, header, phase=phase) for phase in (CONFIRM, ACCEPT_VOTE)]
+    bench.send(VotesReceived(tuple((0, vote) for vote in words)))
+    bench.send(LinkUp(other))
+    assert bench.of(Gossip) == []
+    bench.send(LinkUp(one))
+    (said,) = bench.of(Gossip)
+    assert isinstance(said, Gossip)
+    assert (said.topic, [raw for _, raw in said.items]) == (VOTES, [words[1].raw])
 
 
 def test_a_tip_ahead_is_fetched_by_height() -> None:

@@ -125,6 +125,21 @@ async def asks(desk: Librarian, peer: Peer, seconds: float, at_once: int = 1) ->
 
 
 @hurried
+async def test_a_candidate_that_the_engine_dropped_is_handed_out_from_the_disk() -> None:
+    """Who is locked on it elsewhere may have nobody else to ask."""
+    core, chain = Bench(chain=CHAIN).core, stored()
+    desk = Librarian(chain, core, CHAIN.spec.id, lambda _: True)
+    block = CHAIN.block()
+    asked = encode(["block", 1, block.height, bytes(block.id)])
+    assert await desk.answer(OWNER, BLOCK, asked) == NONE
+    chain.save_candidate(header=block.header.raw, body=block.body.raw, bodies={})
+    reply = await desk.answer(OWNER, BLOCK, asked)
+    assert block.header.raw in reply and block.body.raw in reply
+    other = encode(["block", 1, block.height + 1, bytes(block.id)])
+    assert await desk.answer(OWNER, BLOCK, other) == NONE, "only of the height being decided"
+
+
+@hurried
 async def test_a_stranger_gets_its_burst_then_its_rate() -> None:
     desk = library()
     start = now()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.block import Block
-from consensus.certificates import Certificate
+from consensus.block import Block, Proposal
+from consensus.certificates import Aggregate, Certificate
+from consensus.events import Event, FactsReceived, ProposalReceived, VotesReceived
 from consensus.facts import Fact
-from consensus.ids import Peer
+from consensus.ids import Peer, Signature
+from consensus.signatures import CONFIRM
 from node.errors import Exit, SignRecordOld
 from node.recall import LOOK_BACK, Recall
 from node.signer import Position
@@ -115,3 +117,45 @@ def test_a_start_looks_back_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.recall.LOOK_BACK", 6)
     with pytest.raises(SignRecordOld):
         recall(FRESH).check_stored(chain.store)
+
+
+# ---- gossip -------------------------------------------------------------------------------------
+
+
+def gossip(chain: MiniChain) -> list[tuple[str, Event]]:
+    """Whatever shows signatures of this key at height 1, round 0, and their newest phase."""
+    block, other = chain.block(), chain.block(messages=2)
+    header = block.header
+    confirm = chain.accept(ME, header, phase=CONFIRM)
+    confirms = [chain.accept(peer, header, phase=CONFIRM) for peer in (ME, *OTHERS)]
+    facts: list[Fact | Aggregate] = [
+        Aggregate.of(confirms),
+        chain.late(ME, header),
+        chain.double_vote(ME, header, phase=CONFIRM),
+        chain.double_proposal(block, other, ME),
+    ]
+    phases = ("confirm", "accept", "confirm", "propose")
+    found: list[tuple[str, Event]] = [("confirm", VotesReceived(((1, confirm),)))]
+    found += [(name, FactsReceived(((1, fact),))) for name, fact in zip(phases, facts, strict=True)]
+    proposal = Proposal.of(block, ME, Signature(bytes(64)))
+    return [*found, ("propose", ProposalReceived(1, proposal, OTHERS[0]))]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_gossip_that_shows_a_newer_own_signature(number: int) -> None:
+    name, event = gossip(MiniChain(make_spec(4)))[number]
+    assert recall(FRESH).heard(event) == f"height 1, round 0, {name}"
+    known = (1, 0, ("propose", "confirm", "accept").index(name))
+    assert recall(known).heard(event) == "", "the record knows it"
+    assert recall(FRESH, peer_key(50)).heard(event) == "", "of others"
+
+
+def test_a_signature_that_is_asked_for_and_waits_is_none_yet() -> None:
+    """The core is ahead of its record while it may not sign; the record is what counts."""
+    chain = MiniChain(make_spec(4))
+    header = chain.block().header
+    place: list[Position] = [FRESH]
+    found = Recall(ME, lambda: place[0], where="sign.db")
+    assert found.unknown(chain.accept(ME, header)) == (1, 0, 2)
+    place[0] = (1, 0, 2)
+    assert found.unknown(chain.accept(ME, header)) is None

@@ -1,7 +1,7 @@
 """Certificates shown unasked: what is worth its signatures (protocol §10, §11)."""
 
 from consensus.block import Header
-from consensus.certificates import Certificate
+from consensus.certificates import Certificate, Vote
 from consensus.events import CertificateReceived
 from consensus.ids import Peer
 from consensus.messages import Message
@@ -13,6 +13,10 @@ from tests.node.builders_core import Bench
 
 
 def nobody_pays(message: Message) -> bool:
+    return False
+
+
+def knows_own(vote: Vote) -> bool:
     return False
 
 
@@ -34,7 +38,7 @@ def test_another_block_at_a_recent_height_is_worth_its_signatures() -> None:
     """A fork that nobody looks at would never be seen (protocol §10)."""
     chain = grown()
     bench = Bench(chain=chain)  # deciding height 9, the first of an epoch
-    desk = Screening(bench.core, nobody_pays)
+    desk = Screening(bench.core, nobody_pays, knows_own)
     fork = signed(chain, twin(chain, 8))
     assert desk.certificate(fork) == ""
     bench.send(CertificateReceived(fork, Peer(peer_key(2))))
@@ -47,7 +51,7 @@ def test_another_block_at_a_recent_height_is_worth_its_signatures() -> None:
 def test_the_height_being_decided_is_as_before() -> None:
     chain = MiniChain(make_spec(4))
     bench = Bench(chain=chain)
-    desk = Screening(bench.core, nobody_pays)
+    desk = Screening(bench.core, nobody_pays, knows_own)
     one, two = (chain.block(rank=rank).header for rank in (0, 1))
     assert desk.certificate(signed(chain, one)) == ""
     bench.send(CertificateReceived(signed(chain, one), None))
@@ -58,7 +62,7 @@ def test_the_height_being_decided_is_as_before() -> None:
 def test_a_chain_without_votes_hears_of_none() -> None:
     parameters = small(beta=30, settle_base_ms=4_000)
     chain = MiniChain(make_spec(4, parameters, consensus="probabilistic"))
-    desk = Screening(Bench(chain=chain).core, nobody_pays)
+    desk = Screening(Bench(chain=chain).core, nobody_pays, knows_own)
     block = chain.block().header
     assert desk.certificate(signed(chain, block)) == screening.PLACE
     assert desk._vote(chain.accept(peer_key(1), block)) == screening.PLACE

@@ -23,15 +23,6 @@ RUNS = (
         "planted/test_planted_rules.py::test_what_faulted_on_this_host_is_left_out_of_its_next_blocks",
     ),
     fault(
-        "host_fault_ends_no_round",
-        "§6",
-        "a round in which many hosts fault on one input is never settled",
-        "consensus/proposing.py",
-        "and (is_candidate(machine, block, now) or candidate.faults)",
-        "and is_candidate(machine, block, now)",
-        "consensus/test_clauses_faults.py::test_a_block_that_faults_here_ends_the_round_with_nil",
-    ),
-    fault(
         "order_of_a_set",
         "§12",
         "asks go out in the order of a set: another trace with another hash seed",

@@ -52,8 +52,19 @@ class Stage:
         self.honest = [host for host in hosts[:nodes] if host not in self.liars]
         self.dice, self.sent = dice.child("stage"), 0
         self.cluster.start()
+        self.woke_ms = 0
 
     # ---- driving --------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Until all of them know where the chain stands."""
+        self.cluster.wake()
+        self.woke_ms = self.cluster.simulator.now_ms
+
+    @property
+    def lasted_ms(self) -> int:
+        """Since all of them may sign."""
+        return self.cluster.simulator.now_ms - self.woke_ms
 
     def send(self) -> None:
         up = [host for host in self.honest if host.up and not host.paused]

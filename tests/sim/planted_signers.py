@@ -68,6 +68,7 @@ def signers(kind: type[SimSigner]) -> Callable[[Cluster], None]:
         cluster.history.starts_judged = False  # only what is signed may give it away
         for host in cluster.hosts.values():
             host.signer_class = kind
+            host.careful = False  # it would end before it says a false word
 
     return plant
 

@@ -215,6 +215,7 @@ def lock_run(
     plant(cluster)
     scene = Scene(cluster, seed)
     cluster.start()
+    cluster.wake()
     a, b, c, d = (host.peer for host in scene.hosts)
     cluster.isolate((a, b, c), (d,))
 

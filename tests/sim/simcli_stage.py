@@ -57,6 +57,7 @@ per_minute = 20
 duration_ms = [20, 400]
 """
 FAILING_SEED = 1  # of CRASHY with `run_planted`
+FOUND_BY = ("history", "memory")  # what it said, or what it met of its own and did not know
 
 
 def tiny(text: str = TINY) -> Scenario:

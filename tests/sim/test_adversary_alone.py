@@ -35,8 +35,9 @@ def silent(stage: Stage) -> None:
 def slow(stage: Stage) -> None:
     """Heights cost more time than without it, and nobody can blame it."""
     calm = Stage((), nodes=len(stage.cluster.hosts), seed=stage.seed)
+    calm.wake()
     calm.climb(HEIGHTS, within_s=60)
-    assert stage.cluster.simulator.now_ms > 1.2 * calm.cluster.simulator.now_ms
+    assert stage.lasted_ms > 1.2 * calm.lasted_ms
     assert stage.causes() == {}
 
 
@@ -169,6 +170,7 @@ FAST = ("mute", "double_voter", "two_blocks", "echoing", "extremes", "split_prop
 
 def acts(name: str, *, nodes: int, liars: int, seed: int = SEED, heights: int = HEIGHTS) -> Stage:
     stage = Stage([name] * liars, nodes=nodes, seed=seed)
+    stage.wake()
     stage.climb(heights, within_s=40.0 * heights)
     for _ in range(MORE_HEIGHTS):  # who lies by proposing must have its turn
         if not any(adversary.lies for adversary in stage.adversaries):

@@ -12,7 +12,7 @@ from testnet.sim.scenario import Scenario, Villain, Weather
 from testnet.sim.shrink import TRIES_MAX, Case, Judge, Shrunk, bare, shrink
 from testnet.sim.trial import run
 from testnet.simulate.shrinking import same
-from tests.sim.simcli_stage import CRASHY, FAILING_SEED, run_planted, tiny
+from tests.sim.simcli_stage import CRASHY, FAILING_SEED, FOUND_BY, run_planted, tiny
 
 STORMY = """
 name = "stormy"
@@ -159,7 +159,7 @@ def shrunk_plant(chosen: Scenario, seed: int) -> tuple[Shrunk, int]:
     """(the least case of a signer whose record is late, faults before)."""
     found, _ = run_planted(chosen, seed, None, None)
     first = found.failures[0]
-    assert first.checker == "history"
+    assert first.checker in FOUND_BY
 
     def fails(case: Case) -> bool:
         outcome, _ = run_planted(case.scenario, seed, case.schedule, None)
@@ -176,5 +176,5 @@ def test_a_planted_fault_is_cut_to_a_crash_or_two() -> None:
     assert before > 8 and 1 <= len(case.schedule) <= 3
     assert {fault.kind for fault in case.schedule} == {"crash_at"}
     failing, _ = run_planted(case.scenario, FAILING_SEED, case.schedule, None)
-    assert failing.failures[0].checker == "history"
+    assert failing.failures[0].checker in FOUND_BY
     assert run(case.scenario, FAILING_SEED, schedule=case.schedule).clean, "without the plant"

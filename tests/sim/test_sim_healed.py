@@ -1,6 +1,6 @@
 """Healed networks that once stood still: all honest are up and linked, the one liar is silent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -8,57 +8,10 @@ import pytest
 from consensus.certificates import Vote
 from consensus.effects import BLOCK, BODIES, MESSAGES, POLL, PROPOSALS
 from consensus.signing import ACCEPT, CONFIRM
-from consensus.standing import Machine
-from testnet.sim.adversaries.pen import Pen
-from testnet.sim.adversaries.silence import Mute
-from testnet.sim.cluster import Cluster, Weather
-from testnet.sim.host import Host
 from testnet.sim.wires import Packet
-from tests.sim.scenes import Scene, calm_parameters
+from tests.sim.four import HIDDEN, Four, machine
 
-GENTLE = Weather(delay_ms=5, jitter_ms=5)
-HIDDEN = (MESSAGES, PROPOSALS, BLOCK, BODIES, "facts")
-HEALED_S = 60.0
 DUMB_S = 400  # in one round: more resends than a signer has words
-
-
-class Four:
-    """A liar, one that is cut off in some way, two others; `m` has their machines."""
-
-    def __init__(self, seed: int) -> None:
-        parameters = calm_parameters()
-        self.cluster = Cluster(nodes=4, seed=seed, parameters=parameters, weather=GENTLE)
-        self.scene = Scene(self.cluster, seed)
-        self.liar, self.one, self.a, self.b = self.scene.hosts
-        self.mute = Mute(self.cluster, self.liar, self.scene.dice.child("mute"))
-        self.pen = Pen(self.cluster, self.liar)
-
-    def start(self, scheduler: Callable[[Packet], Sequence[int] | None]) -> None:
-        self.cluster.wires.scheduler = scheduler
-        self.cluster.start()
-        self.cluster.submit(self.a, self.cluster.transfer(0, 1, 1))
-
-    def until(self, seconds: float, reached: Callable[[], bool]) -> None:
-        assert self.cluster.run(seconds, reached), self.scene.told()
-
-    def placed(self, phase: int, *hosts: Host) -> Callable[[], bool]:
-        return lambda: all(machine(host).record.place >= (1, 0, phase) for host in hosts)
-
-    def say(self, target: Host, phase: str, round_: int, block: object) -> None:
-        word = self.pen.vote_at(phase, 1, round_, block)  # type: ignore[arg-type]
-        self.cluster.wires.say(self.liar.peer, target.peer, "votes", word)
-
-    def decides(self) -> None:
-        self.cluster.wires.scheduler = None
-        honest = (self.one, self.a, self.b)
-        self.until(HEALED_S, lambda: all(host.disk.chain for host in honest))
-        self.cluster.check()
-        assert self.mute.lies
-
-
-def machine(host: Host) -> Machine:
-    assert host.core is not None
-    return host.core.engine.machine
 
 
 @pytest.mark.parametrize("value", ["block", "nil"])
@@ -89,7 +42,8 @@ def test_words_that_are_said_again_use_nothing_up() -> None:
 
 
 def test_a_locked_block_that_others_dropped_is_fetched_from_its_holder() -> None:
-    """The holder is locked and has not confirmed; the confirmers dropped it rounds ago."""
+    """The holder is locked and has not confirmed; the confirmers dropped it rounds ago, and their
+    chain data, which had it still, were lost."""
     four = Four(1)
     cluster, one = four.cluster, four.one.peer
     dark = True
@@ -139,5 +93,9 @@ def test_a_locked_block_that_others_dropped_is_fetched_from_its_holder() -> None
     cluster.wires.scheduler = lambda p: (
         () if one in (p.source, p.target) and p.name != "facts" else None
     )
-    cluster.run(60, lambda: all(machine(host).standing.shown for host in (four.a, four.b)))
+    cluster.run(60, lambda: all(machine(host).standing.shown for host in both))
+    for host in both:
+        cluster.crash(host.peer)
+        host.disk.wipe_chain()
+        cluster.restart(host.peer)
     four.decides()

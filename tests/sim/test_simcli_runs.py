@@ -22,7 +22,7 @@ from testnet.simulate.pool import Pool, Task, work_off
 from testnet.simulate.report import has_plots
 from testnet.simulate.runs import Wanted, run
 from testnet.simulate.sources import Source
-from tests.sim.simcli_stage import CRASHY, FAILING_SEED, TINY, Sim, run_planted, tiny
+from tests.sim.simcli_stage import CRASHY, FAILING_SEED, FOUND_BY, TINY, Sim, run_planted, tiny
 from tests.sim.simcli_worker import HANGS, end_as
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,9 +143,9 @@ def test_a_planted_fault_is_found_cut_down_kept_and_shown_again(sim: Sim, tmp_pa
     command = f"apocryph sim replay {path}"
     assert command in stdout.getvalue() and command in "".join(body(wanted.report).itertext())  # type: ignore[arg-type]
     case = read_case(path)
-    assert case.failed.startswith("history: ") and len(case.schedule) <= 3
+    assert case.failed.startswith(FOUND_BY) and len(case.schedule) <= 3
     outcome, _ = run_planted(case.scenario, case.seed, case.schedule, None)
-    assert outcome.failures[0].checker == "history"
+    assert outcome.failures[0].checker in FOUND_BY
     said = sim.json(*shlex.split(command)[2:])
     assert said.code == Exit.OK and said.data["found_failing"] == case.failed
     assert run_one(case.scenario, case.seed, schedule=case.schedule).clean

@@ -18,7 +18,14 @@ from testnet.sim.checkers import Failure
 from testnet.sim.cycles import Cycles
 from testnet.sim.sieges import siege
 from testnet.sim.trial import Outcome
-from testnet.simulate import soak_crashes, soak_programs, soak_seeds, soak_tables
+from testnet.sim.whispers import Whispers
+from testnet.simulate import (
+    soak_crashes,
+    soak_programs,
+    soak_seeds,
+    soak_tables,
+    soak_whispers,
+)
 from testnet.simulate.findings import Finding
 from testnet.simulate.report import has_plots
 from testnet.simulate.sections import NO_TIME, Interrupted, Part, Section, Stint, Table
@@ -94,6 +101,7 @@ def test_what_was_left_undone_is_no_failure_and_is_said(tmp_path: Path) -> None:
     code, data, words = soaked(tmp_path, part("one", short))
     assert code == Exit.OK and data["parts"]["one"]["complete"] is False  # type: ignore[index]
     assert "for want of time: one" in words
+    assert "… 3 of 7" in words and "… nothing failed" in words and "✓" not in words
 
 
 @pytest.mark.parametrize("ended", [Interrupted(good()), KeyboardInterrupt()], ids=["told", "raw"])
@@ -277,6 +285,22 @@ def test_crash_cycles_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert section.good and section.complete
     assert section.record["cycles"] == 40 == sum(section.record["points"].values())
     assert section.record["signatures"] > 20
+
+
+@pytest.mark.slow
+def test_whispered_scenes_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak_whispers, "SCENES", 4)
+    monkeypatch.setattr(soak_whispers, "SCENES_A_CALL", 2)
+    section = soak_whispers.whispered(stint(tmp_path))
+    assert section.good and section.complete and "each healed" in section.told
+    assert section.record["scenes"] == 4 and section.record["words"] > 10
+
+
+def test_a_scene_that_does_not_heal_is_told_with_a_command() -> None:
+    sums = soak_whispers.Sums()
+    sums.add(Whispers(scenes=2, failures=[(7, Failure("liveness", "no height", 9))]))
+    assert sums.failures[0] == "seed 7: liveness: no height"
+    assert "whispers(1, seed=7).failures" in sums.failures[1]
 
 
 def test_a_failing_cycle_is_told_with_a_command() -> None:

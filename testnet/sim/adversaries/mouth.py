@@ -34,6 +34,7 @@ class Adversary:
         self.active = True
         if self.liar:
             cluster.liars[host.peer] = None
+            host.careful = False  # who lies may contradict itself
 
     @property
     def lies(self) -> int:

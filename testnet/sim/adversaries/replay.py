@@ -61,6 +61,8 @@ class ForeignReplay(Mouth):
             vote = Vote.decode(record)
         except EncodingError:
             return
+        if vote.peer not in self.cluster.keys.secrets:
+            return  # of a key that another liar made up: it signs nowhere
         unsigned = without_signature(record)
         there = unsigned.replace(self.host.spec.id, ELSEWHERE)
         signed = self.cluster.keys.sign(vote.peer, coverage(vote.phase, ELSEWHERE, there))

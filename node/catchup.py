@@ -17,6 +17,7 @@ TIPS_MAX = 1_024
 ASK_TIMEOUT_MS = 5_000
 FAILURE_PAUSE_MS = 500  # a peer that failed is left alone for so long, doubled each time
 FAILURES_MAX = 7  # doublings: 64 s
+ALIVE_PAUSE_MS = 2_000  # … and no longer than this once it speaks: it may have been unreachable
 STIR_MS = 2_000  # a height at which a peer speaks and that is not decided for so long: ask its tip
 
 
@@ -125,6 +126,16 @@ class CatchUp:
         if self.tips.get(peer, 0) >= height:
             self.tips[peer] = height - 1
         self._pause(peer, now)
+
+    def record_alive(self, peer: Peer, now: Now) -> None:
+        """A linked peer polled, or answered: whatever kept it from answering may be over."""
+        soon = now.monotonic_ms + ALIVE_PAUSE_MS
+        if peer not in self.failures or self.paused.get(peer, 0) <= soon:
+            return
+        self.hints += 1
+        self.paused[peer] = soon
+        if peer in self.tips_due:
+            self.tips_due[peer] = min(soon, self.tips_due[peer])
 
     def record_used(self, peer: Peer) -> None:
         """The engine took what a peer gave."""

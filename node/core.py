@@ -187,6 +187,7 @@ class NodeCore:
                 for _, vote in event.votes:
                     self._take_hint(vote.peer, vote.height, now)
             case PollReceived() | AnswerReceived():
+                self.catchup.record_alive(event.peer, now)
                 self._take_hint(event.peer, event.height, now)
             case CertificateReceived():
                 if event.source is not None:  # it has the block too

@@ -14,6 +14,9 @@ from node.catchup import TIPS_MAX
 from node.core import NodeCore
 
 HELD_MAX: Final = 16  # signatures that wait until the chain's tip is known
+# Of so many equal owners that all links together reach too few of them, this many speak for all:
+# then a third of those who spoke is believed.
+TELLERS_MIN: Final = 64
 
 
 class Horizon(NamedTuple):
@@ -21,7 +24,9 @@ class Horizon(NamedTuple):
 
     height: int
     known: int
-    sure: bool  # peers with more than two thirds of the slots have told their tips
+    sure: (
+        bool  # peers with more than two thirds of the slots told their tips, or TELLERS_MIN owners
+    )
 
     @property
     def behind(self) -> int:
@@ -40,20 +45,25 @@ def _horizon(core: NodeCore, told: Mapping[Peer, int]) -> Horizon:
     machine = core.engine.machine
     height = int(machine.tip.header.height)
     weights = machine.standing.votes.weights
-    claims = [(tip, weights.get(peer, 0)) for peer, tip in told.items()]
+    claims = [(tip, weights[peer]) for peer, tip in told.items() if peer in weights]
+    tellers = len(claims)
     claims.append((height, weights.get(machine.peer, 0)))
-    total, gathered, known = sum(weights.values()), 0, height
+    total, heard = sum(weights.values()), sum([weight for _, weight in claims])
+    most = 3 * heard > 2 * total
+    if not most and tellers >= TELLERS_MIN:
+        total = heard
+    gathered, known = 0, height
     for tip, weight in sorted(claims, reverse=True):
         gathered += weight
         if 3 * gathered > total:
             known = max(height, tip)
             break
-    return Horizon(height, known, 3 * sum([weight for _, weight in claims]) > 2 * total)
+    return Horizon(height, known, most or tellers >= TELLERS_MIN)
 
 
 class Hold:
-    """What the core would have signed, until peers with more than two thirds of the slots, this one
-    included, have told their tips since the start, and none is ahead of ours.
+    """What the core would have signed, until enough peers have told their tips since the start, and
+    none is ahead of ours: see `Horizon`.
 
     What a peer says itself over its link is of now; votes may have been said long ago, and anybody
     may say them again. `is_open`: nothing waits.

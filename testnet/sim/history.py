@@ -150,8 +150,11 @@ def _named(effect: Sign) -> BlockId | None:
 
 
 def holds_lock(record: SignRecord, lock: tuple[int, BlockId, int]) -> bool:
-    """The lock that was signed, or a newer one of which the power took the signature only."""
+    """The lock that was signed, or a newer one: of a later height, where the chain was lost since,
+    or of which the power took the signature only."""
     height, block, round_ = lock
+    if record.lock is not None and record.lock.height > height:
+        return True
     held = record.lock_at(height)
     if held is None or held.round < round_:
         return False

@@ -7,6 +7,7 @@ from consensus.encoding import encode
 from consensus.events import Fetched
 from consensus.ids import Now, Peer
 from node.catchup import (
+    ALIVE_PAUSE_MS,
     FAILURE_PAUSE_MS,
     FAILURES_MAX,
     PER_PEER,
@@ -216,6 +217,23 @@ def test_the_pause_of_a_peer_that_fails_doubles_up_to_a_bound_and_ends_with_a_su
     catchup.open(1, ONE, 5, at(ms))
     catchup.record_failure(1, at(ms))
     assert catchup.paused[ONE] - ms == FAILURE_PAUSE_MS
+
+
+def test_a_peer_that_speaks_again_is_left_alone_no_longer_than_a_moment() -> None:
+    """Its links were cut for minutes, and never went down."""
+    catchup = linked(one=4)
+    for ask in range(FAILURES_MAX + 1):
+        catchup.asks[ask] = (ONE, 5)
+        catchup.record_failure(ask, at(0))
+    assert catchup.paused[ONE] == FAILURE_PAUSE_MS << FAILURES_MAX
+    hints = catchup.hints
+    catchup.record_alive(ONE, at(100))
+    assert catchup.paused[ONE] == catchup.tips_due[ONE] == 100 + ALIVE_PAUSE_MS
+    assert catchup.hints == hints + 1, "times have changed"
+    catchup.record_alive(ONE, at(900))
+    assert catchup.paused[ONE] == 100 + ALIVE_PAUSE_MS, "nobody puts it off by speaking on"
+    catchup.record_alive(TWO, at(900))
+    assert TWO not in catchup.paused and catchup.hints == hints + 1
 
 
 def test_what_was_decided_meanwhile_is_dropped() -> None:

@@ -10,7 +10,7 @@ from consensus.events import PollReceived, TipReceived
 from consensus.ids import Height, Now, Peer, Round
 from node.catchup import TIPS_MAX, CatchUp
 from node.core import NodeCore
-from node.hold import HELD_MAX, Hold, Horizon, horizon
+from node.hold import HELD_MAX, TELLERS_MIN, Hold, Horizon, horizon
 
 OWN, A, B, C, STRANGER = [Peer(bytes((n,)) * 32) for n in range(5)]
 PEERS = {"a": A, "b": B, "c": C, "stranger": STRANGER}
@@ -54,6 +54,23 @@ def sign(height: int, round_: int = 0, phase: int = 1) -> Sign:
 )
 def test_a_height_counts_once_a_third_of_the_slots_say_it(found: Any, seen: Horizon) -> None:
     assert horizon(found) == seen
+
+
+def test_many_owners_speak_for_more_than_links_reach() -> None:
+    """Of 400 equal owners 128 links reach a third at most: enough of them speak for all."""
+    owners = [Peer(n.to_bytes(32, "big")) for n in range(10, 410)]
+    found = core(7)
+    weights = found.engine.machine.standing.votes.weights
+    weights.update(dict.fromkeys(owners, 1))
+    for number in range(TELLERS_MIN - 1):
+        found.catchup.record_tip(owners[number], 9 if number < TELLERS_MIN // 2 else 7)
+    assert horizon(found) == Horizon(7, 7, False), "too few spoke"
+    found.catchup.record_tip(owners[TELLERS_MIN], 7)
+    assert horizon(found) == Horizon(7, 9, True), "a third of those who spoke is ahead"
+    for number in range(8, TELLERS_MIN // 2):
+        found.catchup.forget(owners[number])
+        found.catchup.record_tip(owners[100 + number], 7)
+    assert horizon(found) == Horizon(7, 7, True), "eight of them alone are not believed"
 
 
 def test_what_a_peer_could_not_give_is_known_all_the_same() -> None:

@@ -79,3 +79,4 @@ def test_a_newer_lock_whose_signature_was_cut_off_is_no_lost_lock() -> None:
     assert holds_lock(held, lock) and not holds_lock(fresh.with_lock(4, other, 1), lock)
     assert not holds_lock(newer, lock), "no accept of that round stands in it"
     assert holds_lock(newer.with_own(4, 2, ACCEPT, b"an accept"), lock)
+    assert holds_lock(fresh.with_lock(5, other, 0), lock), "decided, and the chain was lost"

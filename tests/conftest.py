@@ -1,11 +1,19 @@
-"""Which cases of a long test run where: of hundreds of seeds a few everywhere, all in a soak."""
+"""Which cases of a long test run where, and what programs that tests start inherit."""
 
+import signal
 from itertools import groupby
 from typing import Final
 
 import pytest
 
-CASES_MAX: Final = 10  # of one long test; evenly drawn from all of its cases
+CASES_MAX: Final = 10  # of one long test's hundreds of seeds; all run in a soak
+
+
+def pytest_configure() -> None:
+    """A shell without job control has what it starts in the background ignore Ctrl-C, and so would
+    every program that a test starts and interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

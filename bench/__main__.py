@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 
 from bench import figures, report
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.list:
         return _list(as_json=options.json)
+    if options.soak is not None:
+        return _soak(options.soak, as_json=options.json)
     if options.all:
         return _all(write=options.write, with_peers=options.peer, as_json=options.json)
     if options.write:
@@ -41,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="the names of all figures")
     parser.add_argument("--all", action="store_true", help="take every figure")
     parser.add_argument("--write", action="store_true", help="with --all: rewrite bench/README.md")
+    parser.add_argument(
+        "--soak", type=Path, metavar="FILE", help="write the table of a soak from its soak.json"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON envelope on stdout")
     parser.add_argument(
         "--no-peer", dest="peer", action="store_false", help="do not run the peer beside it"
@@ -66,6 +72,17 @@ def _one(name: str, *, with_peer: bool, as_json: bool) -> int:
     for warning in warnings:
         print(f"note: {warning}", file=sys.stderr)
     print(report.as_text(taken, machine))
+    return EXIT_OK
+
+
+def _soak(file: Path, *, as_json: bool) -> int:
+    from bench import soaked
+
+    try:
+        table = soaked.write(file)
+    except BenchError as error:
+        return _refused(error, None, as_json=as_json)
+    print(report.envelope({"table": table}, warnings=()) if as_json else table)
     return EXIT_OK
 
 

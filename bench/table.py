@@ -43,20 +43,20 @@ class Row:
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         command = f"`python -m bench {self.name}`"
         cells = (self.what, command, figure, self.goal, peer, ratio, self.taken.isoformat())
-        return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+        return "| " + " | ".join(cell(each) for each in cells) + " |"
 
 
 def render(rows: Sequence[Row], machine: str) -> str:
     return "\n".join([*_HEAD, *(row.line() for row in rows), "", f"Machine: {machine}."])
 
 
-def rewrite(page: str, table: str) -> str:
+def rewrite(page: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with the table between its markers; TableError where a marker is missing."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise TableError(f"the page lacks the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise TableError(f"the page lacks the lines {begin} and {end}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def write(rows: Sequence[Row], machine: str, page: Path = README) -> None:
@@ -64,6 +64,6 @@ def write(rows: Sequence[Row], machine: str, page: Path = README) -> None:
     page.write_text(rewrite(text, render(rows, machine)), encoding="utf-8")
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """One line, and no bar that would begin another cell."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -60,7 +60,7 @@ def test_cycles_find_a_place_that_is_not_checked(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(1_000, 10_000, 1_000))
-def test_ten_thousand_cycles(seed: int) -> None:
+def test_cycles_by_the_thousand(seed: int) -> None:
     found = crash_cycles(1_200, seed=seed)
     assert (found.failures, found.cycles) == ([], 1_200)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from consensus.block import Proposal, propose_bytes, proposed_block
+from consensus.block import Block, Proposal, propose_bytes, proposed_block
 from consensus.certificates import OWNERS_MAX, Certificate
 from consensus.effects import PROPOSALS, Build, Gossip, Persist, Reveal, Sign
 from consensus.events import BlockBuilt, BuildFaulted
@@ -77,6 +77,15 @@ def take_culprits(machine: Machine, inputs: Sequence[Id]) -> None:
         machine.culprits[culprit] = None
     while len(machine.culprits) > CULPRITS_MAX:
         del machine.culprits[next(iter(machine.culprits))]
+
+
+def forget_culprits(machine: Machine, block: Block) -> None:
+    """What ran here is none: else whoever has memory run out once makes its sender pay later."""
+    if machine.culprits:
+        skipped = dict.fromkeys(block.header.fields.skipped)
+        for each in block.body.inputs:
+            if each not in skipped:
+                machine.culprits.pop(each, None)
 
 
 def take_build_fault(machine: Machine, event: BuildFaulted) -> None:

@@ -360,6 +360,7 @@ def _take_executed(machine: Machine, event: BlockExecuted) -> None:
             machine.out.append(Blame(candidate.proposal.peer, INVALID_BLOCK_POINTS, event.rule))
         return
     candidate.status, candidate.view, candidate.due_ms = VALID, event.view, event.due_ms
+    building.forget_culprits(machine, candidate.block)
 
 
 def _take_aggregate(machine: Machine, aggregate: Aggregate, now: Now) -> None:

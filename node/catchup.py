@@ -13,6 +13,7 @@ from consensus.ids import Now, Peer
 
 WINDOW = 16  # heights asked for ahead
 PER_PEER = 4  # asks open at one peer
+TRIALS_MAX = 4  # … and at all together that gave nothing yet, where others did
 TIPS_MAX = 1_024
 ASK_TIMEOUT_MS = 5_000
 FAILURE_PAUSE_MS = 500  # a peer that failed is left alone for so long, doubled each time
@@ -25,7 +26,8 @@ STIR_MS = 2_000  # a height at which a peer speaks and that is not decided for s
 class CatchUp:
     """Which heights are missing here and who has them.
 
-    Invariant: a height is asked for at one peer at a time, and kept until the engine took it.
+    Invariant: a height is asked for at one peer at a time, beside one that gave nothing yet, and
+    kept until the engine took it.
     `certified`: blocks come with certificates. Where a chain makes none, they are what peers say,
     and the engine's own polls judge them (§3: probabilistic).
     """
@@ -43,7 +45,8 @@ class CatchUp:
     hinted_ms: int | None = None  # since when somebody works above the height we decide
     hint: int = 0
     hints: int = 0  # grows with each hint that was news
-    turns: dict[Peer, int] = field(default_factory=dict)  # when each peer was asked last
+    turns: dict[Peer, int] = field(default_factory=dict)  # when each peer was asked last, or linked
+    proven: dict[Peer, None] = field(default_factory=dict)  # gave something of use over this link
     turn: int = 0
 
     def record_tip(self, peer: Peer, height: int) -> None:
@@ -91,6 +94,7 @@ class CatchUp:
             self.tips_due,
             self.stirred,
             self.turns,
+            self.proven,
         ):
             table.pop(peer, None)
 
@@ -105,7 +109,7 @@ class CatchUp:
         peer, height = place
         place_of = None if certificate is None else (certificate.height, certificate.block)
         if block.height == height and place_of in (None, (height, block.id)):
-            self.kept[height] = event
+            self.kept.setdefault(height, event)
         else:
             self.record_refused(peer, height, now)
         return True
@@ -141,6 +145,7 @@ class CatchUp:
         """The engine took what a peer gave."""
         if peer in self.failures:
             self.failures[peer] = 0
+            self.proven[peer] = None
 
     def _pause(self, peer: Peer, now: Now) -> None:
         failures = self.failures.get(peer, 0)
@@ -153,6 +158,7 @@ class CatchUp:
         """A link is up: its peer's tip is to be asked for, until it answers."""
         self.failures[peer] = 0
         self.tips_due[peer] = now.monotonic_ms
+        self.turns[peer] = self.turn  # a new link brings no earlier turn
 
     def tips_wanted(self, now: Now) -> list[Peer]:
         """Peers whose tip is to be asked for now."""
@@ -194,18 +200,25 @@ class CatchUp:
         return times if self.hinted_ms is None else [*times, self.hinted_ms + patience_ms]
 
     def wanted(self, deciding: int, best: int, now: Now) -> list[tuple[Peer, int]]:
-        """(peer, height) to ask for now."""
-        asked = [height for _, height in self.asks.values()]
+        """(peer, height) to ask for now.
+
+        Keys are free, and so are links: where somebody gives blocks, those who gave none yet are
+        tried at a few heights, which are asked of the others all the same.
+        """
+        asked: dict[int, bool] = {}  # height: at somebody who is proven
         load: dict[Peer, int] = {}
-        for peer, _ in self.asks.values():
+        for peer, height in self.asks.values():
             load[peer] = load.get(peer, 0) + 1
+            asked[height] = asked.get(height, False) or peer in self.proven
         wanted = []
         for height in range(deciding, min(best, deciding + WINDOW - 1) + 1):
-            if height in self.kept or height in asked:
+            if height in self.kept or asked.get(height, False):
                 continue
             source = self._source(height, load, now)
             if source is None:
                 break
+            if height in asked and source not in self.proven:
+                continue
             load[source] = load.get(source, 0) + 1
             wanted.append((source, height))
         return wanted
@@ -218,9 +231,14 @@ class CatchUp:
             and load.get(peer, 0) < PER_PEER
             and self.paused.get(peer, 0) <= now.monotonic_ms
         ]
+        trials = sum([count for peer, count in load.items() if peer not in self.proven])
+        if self.proven and trials >= TRIALS_MAX:
+            able = [peer for peer in able if peer in self.proven]
         # Least asked lately: an order that a key could be ground for would have one peer serve all.
         return min(
-            able, key=lambda peer: (load.get(peer, 0), self.turns.get(peer, 0)), default=None
+            able,
+            key=lambda peer: (peer not in self.proven, load.get(peer, 0), self.turns.get(peer, 0)),
+            default=None,
         )
 
     def open(self, ask: int, peer: Peer, height: int, now: Now) -> Ask:

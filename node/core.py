@@ -187,7 +187,8 @@ class NodeCore:
                 for _, vote in event.votes:
                     self._take_hint(vote.peer, vote.height, now)
             case PollReceived() | AnswerReceived():
-                self.catchup.record_alive(event.peer, now)
+                if self._owner(event.peer, lately=True):  # keys are free: liars would be asked on
+                    self.catchup.record_alive(event.peer, now)
                 self._take_hint(event.peer, event.height, now)
             case CertificateReceived():
                 if event.source is not None:  # it has the block too

@@ -78,6 +78,13 @@ UNASKED = (
 )
 
 
+def _is_unasked(event: Event) -> bool:
+    """Renewals and claims of our own are made once an epoch, and nobody makes them again."""
+    if isinstance(event, FactsReceived):
+        return any(token for token, _ in event.facts)
+    return isinstance(event, UNASKED)
+
+
 class ExecutionFault(Exception):
     """This host could not run a block; says nothing of the block."""
 
@@ -182,7 +189,7 @@ class Runtime:
 
     def offer(self, event: Event) -> bool:
         """An event from outside; False when the queue is full and it was dropped."""
-        if len(self._queue) >= QUEUE_MAX and isinstance(event, UNASKED):
+        if len(self._queue) >= QUEUE_MAX and _is_unasked(event):
             self.dropped += 1
             return False
         self._take(event)

@@ -7,7 +7,7 @@ one signer: ignored without blame (network §3, protocol §11). Knows no network
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, assert_never
 
-from consensus import claims
+from consensus import claims, voting
 from consensus.block import Proposal
 from consensus.certificates import Aggregate, Certificate, Vote, check_weight
 from consensus.errors import InvalidCertificate, InvalidFact
@@ -77,6 +77,8 @@ class Screening:
         match heard.event:
             case VotesReceived(votes=((_, vote),)):
                 cause = self._vote(vote)
+                if cause == KNOWN and self._asks_for_certificate(vote):
+                    return Heard(heard.event, ())  # its signature was judged when it was new
             case ProposalReceived(proposal=proposal):
                 cause = self._proposal(proposal)
             case FactsReceived(facts=((_, fact),)):
@@ -91,7 +93,7 @@ class Screening:
         """Its signatures hold: only now it counts as its signer's."""
         self._follow()
         match heard.event:
-            case VotesReceived(votes=((_, vote),)):
+            case VotesReceived(votes=((_, vote),)) if heard.signed:
                 place = (vote.peer, int(vote.height))
                 self._votes[place] = self._votes.get(place, 0) + 1
             case ProposalReceived(proposal=proposal):
@@ -157,17 +159,22 @@ class Screening:
             return LATE
         # Anybody can say again what an owner said: only what is news counts as its signer's, and
         # what is said of other heights never takes the place of what is said of this one.
-        known = vote.height == core.height and not machine.standing.votes.lacks(vote)
-        if known and not self._shows_certificate():
+        if vote.height == core.height and not machine.standing.votes.lacks(vote):
             return KNOWN
         self._follow()
         said = self._votes.get((vote.peer, int(vote.height)), 0)
         return FLOOD if said >= VOTES_PER_SIGNER_MAX else ""
 
-    def _shows_certificate(self) -> bool:
-        """Whether whoever votes still is shown that this height is decided (engine)."""
+    def _asks_for_certificate(self, vote: Vote) -> bool:
+        """Whether it is the very vote that is held here, and whoever votes still is shown that this
+        height is decided (engine). It costs neither a signature nor one of its signer's words:
+        anybody may say it again."""
         standing = self._core.engine.machine.standing
-        return standing.certificate is not None and not standing.committing
+        if standing.certificate is None or standing.committing or vote.height != standing.height:
+            return False
+        tally = standing.votes.tallies.get((vote.round, vote.phase))
+        held = None if tally is None else tally.votes.get(vote.peer)
+        return held is not None and held.raw == vote.raw
 
     def _proposal(self, proposal: Proposal) -> str:
         core, machine = self._core, self._core.engine.machine
@@ -206,7 +213,14 @@ class Screening:
             return PLACE
         if fact.height != self._core.height:
             return LATE if fact.height < self._core.height else EARLY
-        return self._weight(fact, self._core.engine.machine.standing.votes.weights)
+        # Anybody can pick other signers for what is proven: hundreds of signatures, and passed on.
+        machine = self._core.engine.machine
+        standing, shown = machine.standing, machine.standing.shown
+        if (fact.round, fact.block) in voting.proven(machine):
+            return KNOWN
+        if shown is not None and fact.round < min(shown.round + 1, standing.round - 1):
+            return LATE  # its votes are not counted any more, and a later quorum is known
+        return self._weight(fact, standing.votes.weights)
 
     def _fact(self, fact: Fact) -> str:
         pool = self._core.facts_pool

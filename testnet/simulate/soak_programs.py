@@ -22,7 +22,7 @@ from testnet.simulate.sections import Interrupted, Section, Stint, Table
 from testnet.simulate.totals import MINUTE_S, shown_s
 
 MODEL_FULL_S: Final = 480  # with less time the small configurations alone are searched
-PLANTED_ALL_S: Final = 600  # with less time every so-many-th fault is planted
+PLANTED_ALL_S: Final = 300  # with less time every so-many-th fault is planted
 PLANTED_SPARE: Final = 2  # since nothing is known of a run that is ended
 FUZZ_SPARE_S: Final = 15  # to start, and to cut down what failed
 LINES_TOLD: Final = 12

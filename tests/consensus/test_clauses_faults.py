@@ -3,9 +3,11 @@
 from consensus.block import Block
 from consensus.effects import Build, Commit, Execute
 from consensus.events import ExecutionFaulted
-from consensus.ids import MessageId
+from consensus.ids import Id, MessageId, content_id
 from consensus.standing import VALID
 from tests.consensus.builders_engine import SETTLE, Desk
+
+OTHER = Id(content_id(b"another message"))
 
 
 def sick() -> tuple[Desk, Block]:
@@ -77,3 +79,15 @@ def test_a_block_that_never_faulted_is_executed_before_it_is_confirmed() -> None
     desk.send(desk.executed(block))
     desk.unled()
     assert desk.signs() == [("confirm", 1, block.id)]
+
+
+def test_what_ran_here_after_all_is_no_culprit_any_more() -> None:
+    """A host that was short of memory for a moment: no later block makes a sender pay."""
+    desk = Desk(0 if Desk(0).my_rank() else 1)
+    desk.held = (Build, Commit, Execute)
+    block = desk.propose(0, messages=2)
+    first, _ = block.body.messages
+    desk.send(ExecutionFaulted(block.id, "no memory", (Id(first), OTHER)))
+    assert list(desk.machine.culprits) == [first, OTHER]
+    desk.send(desk.executed(block))
+    assert list(desk.machine.culprits) == [OTHER], "it was not in the block"

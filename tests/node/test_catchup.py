@@ -1,5 +1,7 @@
 """Catch-up (protocol §10): whom to ask for what, bounded, and never the same liar for ever."""
 
+from typing import cast
+
 from consensus.block import Block
 from consensus.certificates import Certificate
 from consensus.effects import BLOCK, TIP, Ask
@@ -13,6 +15,7 @@ from node.catchup import (
     PER_PEER,
     STIR_MS,
     TIPS_MAX,
+    TRIALS_MAX,
     WINDOW,
     CatchUp,
 )
@@ -217,6 +220,47 @@ def test_the_pause_of_a_peer_that_fails_doubles_up_to_a_bound_and_ends_with_a_su
     catchup.open(1, ONE, 5, at(ms))
     catchup.record_failure(1, at(ms))
     assert catchup.paused[ONE] - ms == FAILURE_PAUSE_MS
+
+
+def test_who_gave_blocks_is_asked_before_those_who_only_say_that_they_have_them() -> None:
+    """Strangers link, tell a tip and give nothing: no height waits for them."""
+    catchup = linked(one=50)
+    strangers = [Peer(bytes((9, n)) * 16) for n in range(40)]
+    for stranger in strangers:
+        catchup.link(stranger, at(0))
+        catchup.record_tip_answer(stranger, 50)
+    catchup.record_used(ONE)
+    first = ask_all(catchup, 5)
+    assert [peer for peer, _ in first[:PER_PEER]] == [ONE] * PER_PEER
+    tried = first[PER_PEER:]
+    assert len(tried) == TRIALS_MAX and all(peer in strangers for peer, _ in tried)
+    for ask in range(1, PER_PEER + 1):
+        del catchup.asks[ask]
+        catchup.kept[4 + ask] = cast(Fetched, None)
+    again = catchup.wanted(5, 50, at(10))
+    assert again == [(ONE, height) for _, height in tried], "asked of it all the same"
+
+
+def test_a_new_link_brings_no_earlier_turn_and_no_good_name() -> None:
+    catchup = linked(one=50, two=50)
+    catchup.record_used(TWO)
+    assert catchup.wanted(5, 5, at(0)) == [(TWO, 5)]
+    catchup.turn = 7
+    catchup.forget(TWO)
+    catchup.link(TWO, at(0))
+    catchup.record_tip_answer(TWO, 50)
+    assert TWO not in catchup.proven
+    assert catchup.wanted(5, 5, at(0)) == [(ONE, 5)]
+
+
+def test_a_later_answer_does_not_take_the_place_of_the_first() -> None:
+    block, certificate = certified(MiniChain())
+    catchup = linked(one=3, two=3)
+    catchup.open(1, ONE, 1, at(0))
+    catchup.open(2, TWO, 1, at(0))
+    events = [Fetched(n, peer, block, None, certificate, ()) for n, peer in ((1, ONE), (2, TWO))]
+    assert all(catchup.record_answer(event, at(10)) for event in events)
+    assert catchup.kept == {1: events[0]}
 
 
 def test_a_peer_that_speaks_again_is_left_alone_no_longer_than_a_moment() -> None:

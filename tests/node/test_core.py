@@ -46,6 +46,7 @@ from consensus.facts import Evidence, Fact, Renew
 from consensus.ids import Hash, Height, Peer, Round
 from consensus.signatures import ACCEPT as ACCEPT_VOTE
 from consensus.signatures import CONFIRM
+from node.catchup import ALIVE_PAUSE_MS, FAILURES_MAX
 from node.core import NodeCore
 from tests.consensus.builders_chain import MiniChain, make_spec, small
 from tests.consensus.builders_keys import keyed_signature, peer_key
@@ -332,6 +333,21 @@ def test_only_owners_are_believed_to_be_ahead(how: str, number: int, believed: b
         bench.send(AnswerReceived(1, peer, Height(5), Round(0), None))
     assert (bench.core.catchup.tips == {peer: 4}) == believed
     assert bool(bench.core.catchup.tips) == believed
+
+
+@pytest.mark.parametrize(("number", "soon"), [(1, True), (66, False)])
+def test_only_owners_that_speak_again_are_asked_soon(number: int, soon: bool) -> None:
+    """Keys are free: sixty strangers that fail and poll would have all asks go to them."""
+    bench, peer = Bench(), Peer(peer_key(number))
+    bench.send(LinkUp(peer))
+    for _ in range(FAILURES_MAX):
+        (ask,) = asks(bench, TIP)
+        bench.send(AskFailed(ask.ask, peer))
+        began, bench.ms = bench.ms, bench.core.catchup.paused[peer]
+        bench.send(Woke())
+    bench.ms = began
+    bench.send(PollReceived(1, peer, Height(1)))
+    assert (bench.core.catchup.paused[peer] == began + ALIVE_PAUSE_MS) == soon
 
 
 def caught(bench: Bench, blocks: int) -> list[Fetched]:

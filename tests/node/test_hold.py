@@ -8,9 +8,10 @@ import pytest
 from consensus.effects import Remember, Sign
 from consensus.events import PollReceived, TipReceived
 from consensus.ids import Height, Now, Peer, Round
+from network.limits import LINKS_INBOUND_MAX, LINKS_OUTBOUND_MAX
 from node.catchup import TIPS_MAX, CatchUp
 from node.core import NodeCore
-from node.hold import HELD_MAX, TELLERS_MIN, Hold, Horizon, horizon
+from node.hold import HELD_MAX, LINKS_MAX, TELLERS_MIN, Hold, Horizon, horizon
 
 OWN, A, B, C, STRANGER = [Peer(bytes((n,)) * 32) for n in range(5)]
 PEERS = {"a": A, "b": B, "c": C, "stranger": STRANGER}
@@ -66,11 +67,43 @@ def test_many_owners_speak_for_more_than_links_reach() -> None:
         found.catchup.record_tip(owners[number], 9 if number < TELLERS_MIN // 2 else 7)
     assert horizon(found) == Horizon(7, 7, False), "too few spoke"
     found.catchup.record_tip(owners[TELLERS_MIN], 7)
-    assert horizon(found) == Horizon(7, 9, True), "a third of those who spoke is ahead"
-    for number in range(8, TELLERS_MIN // 2):
-        found.catchup.forget(owners[number])
-        found.catchup.record_tip(owners[100 + number], 7)
-    assert horizon(found) == Horizon(7, 7, True), "eight of them alone are not believed"
+    assert horizon(found) == Horizon(7, 7, True), "half of those who spoke is not believed"
+    for number in range(TELLERS_MIN // 2, TELLERS_MIN // 2 + 2):
+        found.catchup.record_tip(owners[number], 9)
+    assert horizon(found) == Horizon(7, 9, True), "more than half of those who spoke is ahead"
+
+
+@pytest.mark.parametrize(("liars", "opens"), [(40, True), (63, True), (80, False)])
+def test_many_owners_are_believed_by_the_half(liars: int, opens: bool) -> None:
+    """Of 400 owners a third may lie; of 128 that are linked it may be a little more."""
+    owners = [Peer(n.to_bytes(32, "big")) for n in range(10, 410)]
+    node = core(7)
+    node.engine.machine.standing.votes.weights.update(dict.fromkeys(owners, 1))
+    hold = Hold(node)
+    for number in range(128):
+        hold.hear(TipReceived(owners[number], Height(10**9 if number < liars else 7)))
+    assert hold.is_open is opens
+
+
+def test_so_many_links_as_the_network_has() -> None:
+    assert LINKS_MAX == LINKS_INBOUND_MAX + LINKS_OUTBOUND_MAX
+
+
+def test_slots_open_it_and_not_heads() -> None:
+    """64 owners of one slot each, where twenty own all the others."""
+    heavy = [Peer(n.to_bytes(32, "big")) for n in range(10, 29)]
+    light = [Peer(n.to_bytes(32, "big")) for n in range(100, 100 + TELLERS_MIN)]
+    node = core(7)
+    weights = node.engine.machine.standing.votes.weights
+    weights.clear()
+    weights.update({OWN: 47, **dict.fromkeys(heavy, 47), **dict.fromkeys(light, 1)})
+    hold = Hold(node)
+    for peer in light:
+        hold.hear(TipReceived(peer, Height(7)))
+    assert not hold.is_open
+    for peer in heavy[:14]:
+        hold.hear(TipReceived(peer, Height(7)))
+    assert hold.is_open
 
 
 def test_what_a_peer_could_not_give_is_known_all_the_same() -> None:
@@ -113,7 +146,8 @@ def let_go(hold: Hold) -> list[Sign | Remember]:
         ({"a": 7}, False),
         ({"a": 7, "b": 7}, True),
         ({"a": 7, "stranger": 7}, False),
-        ({"a": 90, "b": 7}, True),  # one alone does not keep it shut
+        ({"a": 90, "b": 7}, False),  # one of the two may lie, and then we are behind
+        ({"a": 90, "b": 7, "c": 7}, True),  # one alone does not keep it shut
         ({"a": 90, "b": 8}, False),
         ({"a": 7, "b": 5, "c": 3}, True),
     ],
@@ -171,7 +205,19 @@ def test_so_many_wait_and_the_oldest_go() -> None:
 
 
 def test_tips_are_bounded() -> None:
-    hold = told(core(7), a=7, b=7)
-    for number in range(TIPS_MAX):
-        hold.hear(TipReceived(Peer(number.to_bytes(32, "big")), Height(7)))
+    owners = [Peer(n.to_bytes(32, "big")) for n in range(10, 10 + TIPS_MAX)]
+    node = core(7, b=7)
+    node.engine.machine.standing.votes.weights.update(dict.fromkeys(owners, 0))
+    hold = told(node, a=7)
+    for owner in owners:
+        hold.hear(TipReceived(owner, Height(7)))
+    hold.hear(TipReceived(B, Height(7)))
     assert not hold.is_open, "the oldest words go"
+
+
+def test_strangers_push_no_owners_word_out() -> None:
+    hold = told(core(7), a=7)
+    for number in range(10, 10 + 2 * TIPS_MAX):
+        hold.hear(TipReceived(Peer(number.to_bytes(32, "big")), Height(7)))
+    hold.hear(TipReceived(B, Height(7)))
+    assert hold.is_open

@@ -6,6 +6,7 @@ from typing import Any, cast
 from consensus.events import (
     AskFailed,
     Event,
+    FactsReceived,
     LinkDown,
     LinkUp,
     Missing,
@@ -13,14 +14,17 @@ from consensus.events import (
     TipReceived,
     VotesReceived,
 )
+from consensus.facts import Fact
 from consensus.ids import Height, Peer
 from node.runtime import QUEUE_MAX, Runtime
 
 PEER = Peer(bytes(32))
 VOTES = VotesReceived(())
+FACT = cast(Fact, None)
 OUTCOMES: tuple[Event, ...] = (
     LinkUp(PEER),
     LinkDown(PEER),
+    FactsReceived(((0, FACT),)),  # ours: a renewal is made once an epoch
     TipReceived(PEER, Height(1)),
     AskFailed(1, PEER),
     Missing(1, PEER),
@@ -43,7 +47,8 @@ async def test_a_full_queue_drops_what_peers_say_and_no_outcome() -> None:
     for _ in range(QUEUE_MAX):
         assert runtime.offer(VOTES)
     assert not runtime.offer(VOTES) and not runtime.offer(PollReceived(1, PEER, Height(1)))
-    assert runtime.dropped == 2
+    assert not runtime.offer(FactsReceived(((7, FACT),)))
+    assert runtime.dropped == 3
     assert all(runtime.offer(event) for event in OUTCOMES)
-    assert runtime.dropped == 2
+    assert runtime.dropped == 3
     await runtime._writer.close()

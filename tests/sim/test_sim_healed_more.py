@@ -2,18 +2,23 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 
 import pytest
 
 from consensus.block import Proposal
-from consensus.effects import BLOCK, FACTS, PROPOSALS, Effect
+from consensus.certificates import Aggregate, Vote
+from consensus.effects import BLOCK, CERT, FACTS, PROPOSALS, VOTES, Effect
 from consensus.events import Event
 from consensus.ids import Peer
 from consensus.messages import Message
 from consensus.signing import CONFIRM
-from node.agents.screening import PROPOSALS_PER_SIGNER_MAX
+from node.agents.screening import PROPOSALS_PER_SIGNER_MAX, VOTES_PER_SIGNER_MAX
+from testnet.sim.cluster import Cluster
 from testnet.sim.host import Host
-from tests.sim.four import HIDDEN, Four, machine
+from testnet.sim.wires import Packet
+from tests.sim.four import GENTLE, HIDDEN, Four, machine
+from tests.sim.scenes import calm_parameters
 
 DARK_ROUNDS = 3  # in which every owner proposed
 DARK_S = 120.0
@@ -116,3 +121,58 @@ def test_two_that_restart_on_an_idle_chain_finish_what_they_confirmed() -> None:
         assert not machine(host).pool_due
     four.decides()
     assert [host.disk.chain[0][0].id for host in four.honest] == 3 * [block]
+
+
+class Sick:
+    """One of four holds a certificate that its host cannot execute, and could show it to nobody."""
+
+    def __init__(self) -> None:
+        four = self.four = Four(1)
+        message = four.cluster.transfer(2, 3, 1)
+        four.one.faulting = lambda messages: any(each.id == message.id for each in messages)
+        four.start(lambda packet: () if packet.name in (FACTS, CERT) else None)
+        four.cluster.submit(four.a, message)
+        both = (four.a, four.b)
+        four.until(20, four.placed(CONFIRM, *both))
+        block = machine(four.a).standing.value
+        for host in both:
+            four.say(host, "confirm", 0, block)
+        four.say(four.one, "accept", 0, block)
+        four.cluster.run(3)
+        assert machine(four.one).standing.certificate is not None
+
+
+def test_who_repeats_a_vote_keeps_nobody_from_a_certificate() -> None:
+    """No round ends any more where it is held, so what is counted there is counted for good."""
+    sick = Sick()
+    one, b, liar = sick.four.one, sick.four.b, sick.four.liar
+    votes = machine(one).standing.votes.tallies[0, "confirm"].votes
+    for _ in range(2 * VOTES_PER_SIGNER_MAX):
+        one.hear(VOTES, votes[b.peer].raw, liar.peer)
+    before = machine(one).pushed_ms[b.peer]
+    sick.four.cluster.run(5)
+    assert machine(one).pushed_ms[b.peer] > before
+    sick.four.cluster.wires.scheduler = None
+    sick.four.until(30, lambda: all(host.disk.chain for host in (sick.four.a, b)))
+
+
+def test_other_signers_of_a_known_quorum_are_worth_no_signature() -> None:
+    """Ten can be combined to hundreds of aggregates, by whoever has heard their confirms."""
+    cluster = Cluster(nodes=10, seed=3, parameters=calm_parameters(), weather=GENTLE)
+    one = next(iter(cluster.hosts.values()))
+    cluster.wires.scheduler = lambda packet: (
+        () if packet.kind == "gossip" and accepts(packet) else None
+    )
+    cluster.start()
+    cluster.submit(one, cluster.transfer(0, 1, 1))
+    cluster.run(10, lambda: bool(machine(one).standing.votes.confirmed()))
+    cluster.run(0.3)
+    ((round_, block),) = machine(one).standing.votes.confirmed()
+    confirms = machine(one).standing.votes.supporters(round_, "confirm", block)
+    assert len(confirms) > 7
+    for chosen in combinations(sorted(confirms, key=lambda vote: vote.peer), 7):
+        assert one.hear(FACTS, Aggregate.of(list(chosen)).raw, confirms[0].peer) == "ignore"
+
+
+def accepts(packet: Packet) -> bool:
+    return packet.name == VOTES and Vote.decode(packet.data).phase == "accept"

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from consensus.effects import BLOCK, BODIES, MESSAGES, POLL, PROPOSALS, TIP, VOTES
+from consensus.encoding import encode
 from consensus.events import LinkDown, LinkUp
 from consensus.ids import Peer
 from consensus.signing import CONFIRM
@@ -265,6 +266,43 @@ def test_a_restored_folder_ends_where_the_chain_shows_that_it_is_old(careful: bo
     broken = held.cluster.history.broken
     assert (one.stopped in FORGOTTEN, bool(broken)) == (careful, not careful), broken
     assert not careful or one.signer.signed_count == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_that_says_a_restored_node_is_not_behind_does_not_open_it(seed: int) -> None:
+    """With this node and an honest one that is far ahead, the liar would be three of four."""
+    held = Held(4, 0, seed)
+    held.start()
+    liar, quiet, _, one = held.honest
+    backup = one.disk.copy()
+    old = len(one.disk.chain)
+    held.climbs(4, SOON_S)
+    held.crash(one)
+    held.traffic(4)
+    one.disk = backup
+    held.cluster.history.starts_judged = False
+    serve = liar.serve
+
+    def lying(proto: str, data: bytes, source: Peer, reply: Callable[[bytes], None]) -> None:
+        if proto == TIP and source == one.peer:
+            return reply(encode(["tip", 1, old]))
+        return serve(proto, data, source, reply)
+
+    def late(packet: Packet) -> Sequence[int] | None:
+        ends = (packet.source, packet.target)
+        if one.peer not in ends or (packet.name == TIP and quiet.peer not in ends):
+            return None
+        return () if quiet.peer in ends or liar.peer in ends or packet.name == BLOCK else None
+
+    liar.serve = lying  # type: ignore[method-assign]
+    held.cluster.wires.scheduler = late
+    held.restart(one)
+    held.cluster.submit(one, held.cluster.transfer(0, 1, 1))
+    held.traffic(10)
+    assert one.signer.signed_count == 0 and not one.hold.is_open
+    held.heal()
+    held.traffic(10)
+    assert one.stopped in FORGOTTEN and held.cluster.history.broken == []
 
 
 @pytest.mark.parametrize("shown", [VOTES, PROPOSALS])

@@ -45,7 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="take every figure")
     parser.add_argument("--write", action="store_true", help="with --all: rewrite bench/README.md")
     parser.add_argument(
-        "--soak", type=Path, metavar="FILE", help="write the table of a soak from its soak.json"
+        "--soak",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="write the table of a soak from its soak.json; may be given more than once",
     )
     parser.add_argument("--json", action="store_true", help="one JSON envelope on stdout")
     parser.add_argument(
@@ -75,11 +79,11 @@ def _one(name: str, *, with_peer: bool, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _soak(file: Path, *, as_json: bool) -> int:
+def _soak(files: Sequence[Path], *, as_json: bool) -> int:
     from bench import soaked
 
     try:
-        table = soaked.write(file)
+        table = soaked.write(files)
     except BenchError as error:
         return _refused(error, None, as_json=as_json)
     print(report.envelope({"table": table}, warnings=()) if as_json else table)

@@ -1,8 +1,9 @@
-"""The table of a soak in `bench/README.md`, from the data that the soak wrote beside its page."""
+"""The table of soaks in `bench/README.md`, from the data that each wrote beside its page."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -37,9 +38,9 @@ def render(file: Path) -> str:
     return "\n".join([*_HEAD, *lines, "", origin])
 
 
-def write(file: Path, page: Path = README) -> str:
-    """Put it into the page; the table. Raises NoSoak."""
-    table = render(file)
+def write(files: Sequence[Path], page: Path = README) -> str:
+    """Put one after the other into the page; the tables. Raises NoSoak."""
+    table = "\n\n".join([render(file) for file in files])
     text = page.read_text(encoding="utf-8")
     page.write_text(rewrite(text, table, BEGIN, END), encoding="utf-8")
     return table

@@ -27,12 +27,19 @@ def data(tmp_path: Path, **changes: Any) -> Path:
 def test_a_part_is_a_row(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    table = soaked.write(data(tmp_path), page)
+    table = soaked.write([data(tmp_path)], page)
     lines = table.splitlines()
     assert lines[2] == "| storm | `apocryph sim soak --only storm` | 7 seeds \\| clean | yes |"
     assert lines[3] == "| model | `apocryph sim soak --only model` | FAILED: two blocks | no |"
     assert lines[-1].startswith("Commit v1, Python 3.11.7, 2 cores, 2 minutes, 20")
     assert page.read_text() == f"before\n{BEGIN}\n{table}\n{END}\nafter\n"
+
+
+def test_two_soaks_are_two_tables(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    file = data(tmp_path)
+    assert soaked.write([file, file], page).count("Commit v1") == 2
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "nothing", '{"parts": 3}', "[" * 10_000])
@@ -42,7 +49,7 @@ def test_other_files_are_refused_and_change_nothing(tmp_path: Path, text: str) -
     file = tmp_path / "soak.json"
     file.write_text(text)
     with pytest.raises(NoSoak) as refused:
-        soaked.write(file, page)
+        soaked.write([file], page)
     assert "make soak" in refused.value.hint
     assert page.read_text() == PAGE
 
